@@ -1,0 +1,181 @@
+"""The messages between the parts: what a person asks for, what a worker is asked for, and what it reports.
+
+All are frozen pydantic models: checked when made, and plain JSON on any wire.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autopeft.architecture import Architecture, Quantisation
+
+Reason = Literal["diverged", "out_of_memory", "worker_lost", "timeout", "stopped", "controller_lost", "error"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Part = Literal["holdout", "validation", "test"]
+
+
+class Message(BaseModel):
+    """Base of all messages: frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskSpec(Message):
+    """Which task, and how to read it.
+
+    Attributes:
+        name: ``docstrings``, ``glue/<task>``, ``hf:<dataset>[/config][@revision]``, or the path of a file or folder.
+        text: columns of the one or two texts; found by common names if empty.
+        label: column of the class; found by common names if None.
+        score: column of the number to predict; makes the task a regression.
+        metric: what to maximise; a default by kind of task if None.
+        max_length: longest text in tokens; longer ones are cut.
+        encoding: of text files.
+    """
+
+    name: str
+    text: tuple[str, ...] = ()
+    label: str | None = None
+    score: str | None = None
+    metric: str | None = None
+    max_length: int = Field(default=128, ge=4, le=8192)
+    encoding: str = "utf-8"
+
+
+class Fidelity(Message):
+    """How much training a run gets.
+
+    Attributes:
+        rows: training rows at most; None for all.
+        epochs: passes over those rows.
+        evaluations: how often the held-out rows are scored during training; the best of these steps counts.
+        held_out_rows: held-out rows at most; None for all.
+    """
+
+    rows: int | None = Field(default=None, ge=1)
+    epochs: float = Field(default=3.0, gt=0)
+    evaluations: int = Field(default=3, ge=1)
+    held_out_rows: int | None = Field(default=None, ge=1)
+
+
+class TrainingSettings(Message):
+    """The recipe's own hyperparameters; an architecture's ``training`` overrides those of the same name.
+
+    Attributes:
+        learning_rate: of the PEFT modules; None takes each module type's own.
+        head_learning_rate: of the task head.
+        batch_size: rows a step.
+        weight_decay: AdamW's, on everything that trains.
+        warmup: share of the steps over which the learning rate rises; it falls linearly to zero after.
+        gradient_clip: largest norm of all gradients together.
+    """
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    head_learning_rate: float = Field(default=1e-2, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+
+
+class TrialRequest(Message):
+    """One training run, complete in itself.
+
+    Attributes:
+        key: what the report is matched by; unique among requests in flight.
+        model: name, folder or hub id of the base model (see :mod:`autopeft.base_models`).
+        architecture: ``Architecture.to_dict()``.
+        parts: the splits to score at the best step, beside the held-out rows.
+        keep_weights: whether the report carries the trained tensors.
+        wall_limit: seconds after which the run stops itself with reason ``timeout``.
+    """
+
+    key: str
+    model: str
+    task: TaskSpec
+    architecture: dict[str, Any]
+    fidelity: Fidelity
+    training: TrainingSettings = TrainingSettings()
+    precision: Precision = "auto"
+    seed: int = 0
+    parts: tuple[Part, ...] = ("holdout",)
+    keep_weights: bool = False
+    wall_limit: float | None = None
+
+    @property
+    def decoded(self) -> Architecture:
+        """The architecture as a value."""
+        return Architecture.from_dict(self.architecture)
+
+
+class TrialReport(Message):
+    """What became of a request.
+
+    Attributes:
+        state: ``complete`` or ``failed``; a failed run has a reason and no scores.
+        scores: by part, the task's metric at the best step (higher is better).
+        metrics: by part, every metric of the task.
+        params: trained PEFT parameters without the head.
+        head_params: parameters of the task head.
+        seconds: wall time of the whole run; ``busy_seconds`` that of training steps and evaluation alone.
+        peak_memory: bytes: of the GPU if one was used, else of the process.
+        best_step: the step whose weights were scored, of ``steps``.
+        curve: (step, held-out score) of every evaluation.
+        weights: trained tensors in safetensors format, if they were asked for.
+    """
+
+    key: str
+    state: Literal["complete", "failed"]
+    reason: Reason | None = None
+    detail: str = ""
+    scores: dict[str, float] = {}
+    metrics: dict[str, dict[str, float]] = {}
+    params: int = 0
+    head_params: int = 0
+    seconds: float = 0.0
+    busy_seconds: float = 0.0
+    peak_memory: int = 0
+    best_step: int = 0
+    steps: int = 0
+    curve: tuple[tuple[int, float], ...] = ()
+    device: str = ""
+    weights: bytes | None = Field(default=None, exclude=True, repr=False)
+
+    @classmethod
+    def failure(cls, key: str, reason: Reason, detail: str = "", seconds: float = 0.0) -> TrialReport:
+        """Return the report of a run that gave no score."""
+        return cls(key=key, state="failed", reason=reason, detail=detail[:2000], seconds=seconds)
+
+
+class SearchSpec(Message):
+    """What a person asks for: a model, a task, a budget, and how to search.
+
+    Attributes:
+        budget: ``40`` (trials), ``30m`` or ``2h`` (wall time), ``4gpu-h``.
+        max_params: cap on the trainable parameters, as a number or a percentage of the base model (``2%``).
+        proxy: fidelity of the search's trials.
+        full: fidelity of confirmation and final training.
+        confirm: seeds at which the front and the baselines are confirmed; 0 leaves the confirmation out.
+        baselines: whether hand-made configurations are the first trials.
+    """
+
+    name: str | None = None
+    model: str = "minilm"
+    task: TaskSpec = TaskSpec(name="docstrings")
+    space: str = "autopeft"
+    budget: str = "40"
+    max_params: str | None = None
+    sampler: str = "tpe"
+    executor: str = "ray"
+    workers: int = Field(default=2, ge=1)
+    seed: int = 0
+    quantise: Quantisation = "none"
+    precision: Precision = "auto"
+    training: TrainingSettings = TrainingSettings()
+    proxy: Fidelity = Fidelity(rows=1000, epochs=3, evaluations=3, held_out_rows=500)
+    full: Fidelity = Fidelity(epochs=3, evaluations=6)
+    confirm: int = Field(default=3, ge=0)
+    baselines: bool = True
+    trial_timeout: float = Field(default=3600.0, gt=0)

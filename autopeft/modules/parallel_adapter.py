@@ -1,0 +1,45 @@
+"""Parallel adapter: a bottleneck beside a sub-layer, reading the sub-layer's input.
+
+::
+
+    x ──► sub-layer ───────────────────────────────(+)──► h
+      └─► W_down (size × width) ─► relu ─► W_up ─► × scale ┘
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from autopeft.geometry import Site
+from autopeft.modules.base import ModuleType, Options
+from autopeft.modules.serial_adapter import Bottleneck, count_bottleneck
+
+
+class ParallelAdapter(nn.Module):
+    """``h + scale W_up relu(W_down x)``."""
+
+    def __init__(self, in_width: int, out_width: int, size: int, scale: float, bias: bool) -> None:
+        super().__init__()
+        self.scale = scale
+        self.bottleneck = Bottleneck(in_width, out_width, size, bias)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """Return ``h`` with the scaled bottleneck's output for ``x`` added."""
+        out: Tensor = h + self.bottleneck(x) * self.scale
+        return out
+
+
+def _build(site: Site, size: int, options: Options) -> nn.Module:
+    scale, bias = float(options["scale"]), bool(options["bias"])
+    return ParallelAdapter(site.in_width, site.out_width, size, scale, bias)
+
+
+MODULE_TYPE = ModuleType(
+    summary="parallel adapter: h + s W_up relu(W_down x)",
+    source="He et al. 2022, arXiv 2110.04366",
+    kinds=frozenset({"sublayer"}),
+    build=_build,
+    count=count_bottleneck,
+    learning_rate=1e-3,
+    options={"scale": 4.0, "bias": True},
+)

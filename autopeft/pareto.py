@@ -1,0 +1,58 @@
+"""Non-dominated points, hypervolume and knee for two objectives: cost (minimised) and score (maximised)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+Point = tuple[float, float]
+
+
+def non_dominated(points: Sequence[Point]) -> list[int]:
+    """Return the indices of the points that no other point dominates, by ascending cost.
+
+    A point ``(cost, score)`` is dominated when another has no more cost and no less score, and differs in one of
+    them. Of points that are equal in both, the first alone is kept.
+    """
+    front: list[int] = []
+    best = -math.inf
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)):
+        if points[index][1] > best:
+            front.append(index)
+            best = points[index][1]
+    return front
+
+
+def hypervolume(points: Iterable[Point], reference: Point) -> float:
+    """Return the area that the points dominate, bounded by ``reference`` (largest cost, smallest score).
+
+    Exact. Points outside the reference count nothing.
+    """
+    reference_cost, reference_score = reference
+    inside = [p for p in points if p[0] < reference_cost and p[1] > reference_score]
+    area, level = 0.0, reference_score
+    for index in non_dominated(inside):
+        cost, score = inside[index]
+        area += (reference_cost - cost) * (score - level)
+        level = score
+    return area
+
+
+def cost_axis(params: int) -> float:
+    """Return the cost coordinate of a parameter count: ``log10(1 + params)``, so that head only is 0."""
+    return math.log10(1 + params)
+
+
+def knee(front: Sequence[Point]) -> int | None:
+    """Return the index of the knee of a front given by ascending cost, or None if the front is empty.
+
+    The knee is the point farthest above the straight line from the cheapest to the best point, both axes scaled to
+    the front's own range (Satopaa et al. 2011, "Kneedle").
+    """
+    if not front:
+        return None
+    low_cost, low_score = front[0]
+    cost_range = front[-1][0] - low_cost or 1.0
+    score_range = front[-1][1] - low_score or 1.0
+    rises = [(s - low_score) / score_range - (c - low_cost) / cost_range for c, s in front]
+    return max(range(len(front)), key=lambda i: (rises[i], -i))
