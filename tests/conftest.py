@@ -1,0 +1,121 @@
+"""Shared fixtures: one tiny model per family, made from its config on the spot."""
+
+import copy
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from autopeft.geometry import ModelGeometry
+
+LABELS = 3
+_COMMON = {"vocab_size": 64, "num_labels": LABELS, "initializer_range": 0.2}
+_BERT = _COMMON | {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+_ROBERTA = _BERT | {"pad_token_id": 1}
+_LLAMA = _BERT | {"num_key_value_heads": 2}
+_T5 = {
+    "vocab_size": 64,
+    "num_labels": LABELS,
+    "d_model": 32,
+    "d_kv": 12,
+    "num_heads": 4,
+    "d_ff": 48,
+    "num_layers": 2,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "decoder_start_token_id": 0,
+}
+# Widths that could be mixed up differ: heads times head width from the hidden width, keys from queries, and so on.
+CONFIGS = {
+    "bert": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+    "electra": _BERT | {"embedding_size": 16},
+    "deberta-v2": _BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "distilbert": _COMMON | {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "pad_token_id": 0},
+    "gpt2": _COMMON | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 64, "pad_token_id": 0},
+    "opt": _BERT | {"ffn_dim": 48, "word_embed_proj_dim": 32, "init_std": 0.2, "pad_token_id": 1},
+    "llama": _LLAMA,
+    "mistral": _LLAMA | {"head_dim": 12},
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA | {"head_dim": 12},
+    "t5": _T5,
+    "mt5": _T5 | {"num_decoder_layers": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """``tiny_config(family, **changes)``: the config of a tiny model of a family."""
+
+    def make(family, **changes):
+        return AutoConfig.for_model(family, **(CONFIGS[family] | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_geometry(tiny_config):
+    """``tiny_geometry(family)``: the geometry of that family's tiny model."""
+
+    def make(family):
+        return ModelGeometry.from_config(tiny_config(family).to_dict())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config):
+    """``tiny_model(family, dtype)``: a classifier of three labels; equal weights and a fresh copy at every call."""
+    originals = {}
+
+    def make(family, dtype=torch.float32):
+        if family not in originals:
+            originals[family] = _with_random_weights(tiny_config(family))
+        if dtype == torch.float32:
+            return copy.deepcopy(originals[family])
+        model = AutoModelForSequenceClassification.from_config(tiny_config(family), dtype=dtype)
+        model.load_state_dict(originals[family].state_dict())
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_batch(tiny_config):
+    """``tiny_batch(family, lengths, side)``: random sentences of these lengths, padded on one side, with labels."""
+
+    def make(family, lengths=(7, 7, 7), side="right", seed=0):
+        config = tiny_config(family)
+        random = torch.Generator().manual_seed(seed)
+        ids = torch.full((len(lengths), max(lengths)), config.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, length in enumerate(lengths):
+            tokens = torch.randint(5, config.vocab_size, (length,), generator=random)
+            if config.is_encoder_decoder:
+                tokens[-1] = config.eos_token_id
+            places = slice(0, length) if side == "right" else slice(max(lengths) - length, None)
+            ids[row, places], mask[row, places] = tokens, 1
+        labels = torch.arange(len(lengths)) % LABELS
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    return make
+
+
+def _with_random_weights(config):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() == 1:  # norms start at one and biases at zero, which would hide mistakes
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()

@@ -1,0 +1,136 @@
+"""Tokenised rows, and the batches made of them: sorted by length, padded to their own longest row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from autopeft.tasks import Split, TaskData
+
+# Batches are cut from length-sorted windows of this many batches: little padding, and still a different order
+# at every epoch.
+WINDOW = 16
+SUBSET_SEED = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model inputs of shape ``(rows, longest)`` and targets of shape ``(rows,)``."""
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch({name: tensor.to(device) for name, tensor in self.inputs.items()}, self.targets.to(device))
+
+    def chunks(self, rows: int) -> Iterator[Batch]:
+        """Yield the batch in pieces of at most ``rows``."""
+        for start in range(0, len(self), rows):
+            piece = slice(start, start + rows)
+            yield Batch({name: tensor[piece] for name, tensor in self.inputs.items()}, self.targets[piece])
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """Token ids (and segment ids, where the tokeniser gives them) of every row, without padding."""
+
+    ids: Sequence[Sequence[int]]
+    segments: Sequence[Sequence[int]] | None
+    targets: Tensor
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def subset(self, rows: int | None) -> EncodedSplit:
+        """Return at most ``rows`` rows, drawn once and for all: every trial and seed gets the same ones."""
+        if rows is None or rows >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(self))[:rows])
+        segments = None if self.segments is None else [self.segments[i] for i in chosen]
+        return EncodedSplit(
+            [self.ids[i] for i in chosen], segments, self.targets[torch.from_numpy(chosen)], self.pad_id
+        )
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Return these rows as one padded batch."""
+        longest = max(len(self.ids[i]) for i in indices)
+        inputs = {
+            "input_ids": _pad([self.ids[i] for i in indices], longest, self.pad_id),
+            "attention_mask": _pad([[1] * len(self.ids[i]) for i in indices], longest, 0),
+        }
+        if self.segments is not None:
+            inputs["token_type_ids"] = _pad([self.segments[i] for i in indices], longest, 0)
+        return Batch(inputs, self.targets[list(indices)])
+
+    def sorted_batches(self, batch_size: int) -> Iterator[tuple[list[int], Batch]]:
+        """Yield ``(row indices, batch)`` over all rows once, by length: the least padding there is."""
+        order = sorted(range(len(self)), key=lambda i: len(self.ids[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            yield rows, self.batch(rows)
+
+    def shuffled_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        """Yield batches for ever, epoch after epoch, in an order that the generator gives."""
+        window = batch_size * WINDOW
+        while True:
+            order = rng.permutation(len(self))
+            groups = []
+            for start in range(0, len(order), window):
+                part = sorted(order[start : start + window].tolist(), key=lambda i: len(self.ids[i]))
+                groups.extend(part[i : i + batch_size] for i in range(0, len(part), batch_size))
+            for group in rng.permutation(len(groups)):
+                yield self.batch(groups[group])
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """A task's splits for one tokeniser. A regression's training targets are brought to mean 0 and deviation 1.
+
+    Attributes:
+        center, scale: what a regression's output is multiplied by and added to, to be in the task's own units.
+    """
+
+    data: TaskData
+    train: EncodedSplit
+    holdout: EncodedSplit
+    validation: EncodedSplit
+    test: EncodedSplit
+    center: float = 0.0
+    scale: float = 1.0
+
+    def part(self, name: str) -> EncodedSplit:
+        """Return one of the scored splits."""
+        return {"holdout": self.holdout, "validation": self.validation, "test": self.test}[name]
+
+
+def encode_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTask:
+    """Tokenise every split."""
+    train = encode_split(data.train, tokenizer, max_length)
+    center, scale = 0.0, 1.0
+    if data.kind == "regression":
+        center, scale = float(train.targets.mean()), float(train.targets.std()) or 1.0
+        train = EncodedSplit(train.ids, train.segments, (train.targets - center) / scale, train.pad_id)
+    others = [encode_split(s, tokenizer, max_length) for s in (data.holdout, data.validation, data.test)]
+    return EncodedTask(data, train, *others, center=center, scale=scale)
+
+
+def encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedSplit:
+    """Tokenise one split; texts longer than ``max_length`` tokens are cut."""
+    second = None if split.second is None else list(split.second)
+    encoded = tokenizer(list(split.first), second, truncation=True, max_length=max_length)
+    segments = encoded["token_type_ids"] if "token_type_ids" in encoded and second is not None else None
+    return EncodedSplit(encoded["input_ids"], segments, torch.from_numpy(split.targets), tokenizer.pad_token_id or 0)
+
+
+def _pad(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
+    return torch.tensor([[*row, *[value] * (length - len(row))] for row in rows], dtype=torch.long)

@@ -1,0 +1,48 @@
+"""What a worker computes on, and in which type."""
+
+from __future__ import annotations
+
+import platform
+import resource
+
+import torch
+
+from autopeft.messages import Precision
+
+
+def pick_device() -> torch.device:
+    """Return the GPU that this process sees, else the CPU."""
+    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+
+
+def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the type in which the frozen base is stored and computed; trained weights are float32 in any case.
+
+    ``auto`` takes bfloat16 where the hardware multiplies it faster than float32: on a GPU that has it, and on a CPU
+    with AVX512-BF16 or AMX.
+    """
+    if precision == "float32":
+        return torch.float32
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+
+
+def device_name(device: torch.device, dtype: torch.dtype) -> str:
+    """Return the device, its model and the type, for reports."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{device.type} ({kind}, {str(dtype).removeprefix('torch.')})"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak memory in bytes: of the GPU since the last reset, or of this process since its start."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,180 @@
+"""The one training loop: AdamW on an attachment's parameters, scored as it goes, the best step kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+
+from autopeft.messages import Fidelity, Reason, TrainingSettings
+from autopeft.modules import MODULE_TYPES
+from autopeft.modules.attach import Attachment
+from autopeft.tasks.base import Kind
+from workers.data import Batch, EncodedSplit
+
+HALVINGS = 3
+# Reading the loss stops a GPU's queue; so it is read every so many steps there, and at every step on a CPU.
+LOSS_READ_EVERY = 16
+
+
+class TrainingStopped(Exception):
+    """The run cannot or must not go on; carries the reason that its report gives."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+@dataclass
+class Outcome:
+    """The best step of a run and how it got there. The attachment holds that step's weights."""
+
+    best_score: float = -math.inf
+    best_step: int = 0
+    steps: int = 0
+    busy_seconds: float = 0.0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+
+
+def train(
+    attachment: Attachment,
+    rows: EncodedSplit,
+    kind: Kind,
+    settings: TrainingSettings,
+    fidelity: Fidelity,
+    seed: int,
+    evaluate: Callable[[], float],
+    deadline: float | None = None,
+) -> Outcome:
+    """Train an attachment and leave it at its best step.
+
+    Args:
+        attachment: what trains, on its model.
+        rows: training rows, already cut to the fidelity.
+        kind: decides the loss: cross-entropy, or mean squared error.
+        settings: of the optimiser.
+        fidelity: how long to train and how often to evaluate.
+        seed: of the order of the rows.
+        evaluate: returns the held-out score of the attachment as it is.
+        deadline: of ``time.monotonic()``; the run stops itself after it.
+
+    Raises:
+        TrainingStopped: the loss or the score is not finite, the deadline passed, or memory ran out at one row
+            a step or after three halvings.
+    """
+    loop = _Loop(attachment, kind, settings)
+    steps = max(1, math.ceil(fidelity.epochs * len(rows) / settings.batch_size))
+    scheduler = LambdaLR(loop.optimizer, _schedule(steps, settings.warmup))
+    evaluated_at = {round(steps * (i + 1) / fidelity.evaluations) for i in range(fidelity.evaluations)} | {steps}
+    batches = rows.shuffled_batches(settings.batch_size, np.random.default_rng(seed))
+    outcome = Outcome(steps=steps)
+    best: dict[str, Tensor] = {}
+    started = time.monotonic()
+    for step in range(1, steps + 1):
+        loop.step(next(batches))
+        scheduler.step()
+        if step in evaluated_at:
+            loop.check_loss()
+            score = evaluate()
+            if not math.isfinite(score):
+                raise TrainingStopped("diverged", f"the held-out score is {score} at step {step} of {steps}")
+            outcome.curve.append((step, score))
+            if score > outcome.best_score:
+                outcome.best_score, outcome.best_step, best = score, step, attachment.state_dict()
+        if deadline is not None and time.monotonic() > deadline:
+            raise TrainingStopped("timeout", f"the wall limit passed at step {step} of {steps}")
+    if outcome.best_step != steps:
+        attachment.load_state_dict(best)
+    outcome.busy_seconds = time.monotonic() - started
+    return outcome
+
+
+class _Loop:
+    """Optimiser and micro-batch of one run."""
+
+    def __init__(self, attachment: Attachment, kind: Kind, settings: TrainingSettings) -> None:
+        self.model = attachment.model
+        self.kind = kind
+        self.settings = settings
+        self.micro_batch = settings.batch_size
+        self.halvings = 0
+        self.device = next(attachment.model.parameters()).device
+        groups = attachment.parameter_groups()
+        self.parameters = [p for parameters in groups.values() for p in parameters]
+        overrides = dict(attachment.architecture.training)
+        rates = {name: learning_rate(name, settings, overrides) for name in groups}
+        self.optimizer = torch.optim.AdamW(
+            [{"params": parameters, "lr": rates[name]} for name, parameters in groups.items()],
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self._worst = torch.zeros((), device=self.device)
+        self._steps = 0
+
+    def step(self, batch: Batch) -> None:
+        """Take one optimiser step, on smaller pieces of the batch if memory runs out."""
+        while True:
+            problem = self._accumulate(batch)
+            if problem is None:
+                break
+            if self.halvings == HALVINGS or self.micro_batch == 1:
+                raise TrainingStopped("out_of_memory", f"at {self.micro_batch} rows a pass: {problem}")
+            self.halvings += 1
+            self.micro_batch = math.ceil(self.micro_batch / 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        self.optimizer.step()
+        self._steps += 1
+        if self.device.type == "cpu" or self._steps % LOSS_READ_EVERY == 0:
+            self.check_loss()
+
+    def check_loss(self) -> None:
+        """Stop the run if any loss since the last look was not finite."""
+        if not torch.isfinite(self._worst):
+            raise TrainingStopped("diverged", f"the loss is {self._worst.item()} near step {self._steps}")
+
+    def _accumulate(self, batch: Batch) -> str | None:
+        # The error is handled by the caller, outside the except block: its traceback holds the tensors that filled
+        # the memory.
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            for piece in batch.to(self.device).chunks(self.micro_batch):
+                loss = self._loss(piece) * (len(piece) / len(batch))
+                loss.backward()  # type: ignore[no-untyped-call]
+                self._worst = self._worst + loss.detach()
+        except torch.OutOfMemoryError as error:
+            return str(error).split("\n")[0]
+        return None
+
+    def _loss(self, batch: Batch) -> Tensor:
+        logits = self.model(**batch.inputs).logits.float()
+        if self.kind == "regression":
+            return functional.mse_loss(logits[:, 0], batch.targets)
+        return functional.cross_entropy(logits, batch.targets)
+
+
+def learning_rate(group: str, settings: TrainingSettings, overrides: dict[str, bool | int | float | str]) -> float:
+    """Return the learning rate of a parameter group: the architecture's, else the recipe's, else the module type's."""
+    if group == "head":
+        return float(overrides.get("head_learning_rate", settings.head_learning_rate))
+    chosen = overrides.get("learning_rate", settings.learning_rate)
+    return float(chosen) if chosen is not None else MODULE_TYPES.get(group).learning_rate
+
+
+def _schedule(steps: int, warmup: float) -> Callable[[int], float]:
+    rising = max(1, round(steps * warmup))
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return max(0.0, (steps - step) / max(1, steps - rising))
+
+    return factor
