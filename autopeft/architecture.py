@@ -163,9 +163,18 @@ def _read_group(entry: Mapping[str, Any]) -> Iterable[Placement]:
     missing = {"module", "site", "layers"} - set(entry)
     if missing:
         raise ValueError(f"a placement needs {sorted(missing)}")
+    layers, size = entry["layers"], entry.get("size", 0)
+    if not isinstance(layers, (list, tuple)) or not all(_is_whole(layer) for layer in layers):
+        raise ValueError(f"layers must be a list of whole numbers, got {layers!r}")
+    if not _is_whole(size):
+        raise ValueError(f"size must be a whole number, got {size!r}")
     options = tuple(dict(entry.get("options", {})).items())
-    for layer in entry["layers"]:
-        yield Placement(str(entry["module"]), str(entry["site"]), int(layer), int(entry.get("size", 0)), options)
+    for layer in layers:
+        yield Placement(str(entry["module"]), str(entry["site"]), layer, size, options)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _ranges(numbers: Iterable[int]) -> str:

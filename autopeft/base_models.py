@@ -98,7 +98,7 @@ def describe_model(name: str) -> BaseModel:
     config = _config(source)
     geometry = ModelGeometry.from_config(config.to_dict())
     with torch.device("meta"), _quiet():
-        model = AutoModelForSequenceClassification.from_config(config)
+        model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     parameters = sum(parameter.numel() for parameter in model.base_model.parameters())
     return BaseModel(source, geometry, parameters, _fingerprint(source, config))
 
@@ -153,14 +153,15 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def probe_quantisation(quantisation: Quantisation, device: torch.device) -> None:
+def probe_quantisation(quantisation: Quantisation) -> None:
     """Run one quantised linear forward and backward, so that a search does not find out at its first trial.
 
     Raises:
-        InvalidInput: bitsandbytes cannot do that on this device.
+        InvalidInput: bitsandbytes cannot do that on this machine.
     """
     if quantisation == "none":
         return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         layer = _quantised_linear(quantisation).to(device)
         x = torch.ones(2, 64, dtype=torch.bfloat16, device=device, requires_grad=True)

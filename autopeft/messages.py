@@ -65,7 +65,7 @@ class TrainingSettings(Message):
 
     Attributes:
         learning_rate: of the PEFT modules; None takes each module type's own.
-        head_learning_rate: of the task head.
+        head_learning_rate: of the task head; None takes one by the model's width.
         batch_size: rows a step.
         weight_decay: AdamW's, on everything that trains.
         warmup: share of the steps over which the learning rate rises; it falls linearly to zero after.
@@ -73,9 +73,9 @@ class TrainingSettings(Message):
     """
 
     learning_rate: float | None = Field(default=None, gt=0)
-    head_learning_rate: float = Field(default=1e-2, gt=0)
+    head_learning_rate: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=32, ge=1)
-    weight_decay: float = Field(default=0.01, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     gradient_clip: float = Field(default=1.0, gt=0)
 

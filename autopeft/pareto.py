@@ -12,11 +12,12 @@ def non_dominated(points: Sequence[Point]) -> list[int]:
     """Return the indices of the points that no other point dominates, by ascending cost.
 
     A point ``(cost, score)`` is dominated when another has no more cost and no less score, and differs in one of
-    them. Of points that are equal in both, the first alone is kept.
+    them. Of points that are equal in both, the first alone is kept; one that holds NaN never is.
     """
     front: list[int] = []
     best = -math.inf
-    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)):
+    numbers = [i for i, point in enumerate(points) if not any(map(math.isnan, point))]
+    for index in sorted(numbers, key=lambda i: (points[i][0], -points[i][1], i)):
         if points[index][1] > best:
             front.append(index)
             best = points[index][1]

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import pkgutil
 from functools import cached_property
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from autopeft.errors import InvalidInput, Problem
 
@@ -54,3 +54,15 @@ class Registry(Generic[T]):
     def all(self) -> dict[str, T]:
         """Import every implementation and return them by name."""
         return {name: self.get(name) for name in self.names}
+
+
+# Every extension point. The packages give each its contract's type; here they can be listed without importing them.
+MODULE_TYPES: Registry[Any] = Registry(
+    "autopeft.modules", "MODULE_TYPE", "module type", frozenset({"base", "attach", "attention", "plan"})
+)
+TASK_SOURCES: Registry[Any] = Registry(
+    "autopeft.tasks", "TASK_SOURCE", "task source", frozenset({"base", "formats", "load", "metrics", "tabular"})
+)
+SAMPLERS: Registry[Any] = Registry("autopeft.samplers", "SAMPLER", "sampler", frozenset({"base"}))
+EXECUTORS: Registry[Any] = Registry("autopeft.executors", "EXECUTOR", "executor", frozenset({"base"}))
+EXPORTERS: Registry[Any] = Registry("autopeft.exporters", "EXPORTER", "format", frozenset({"base"}))

@@ -2,11 +2,16 @@
 
 import copy
 
+import hypothesis
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from autopeft.geometry import ModelGeometry
+
+# A busy machine is no reason to fail, and a test run says the same twice.
+hypothesis.settings.register_profile("autopeft", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("autopeft")
 
 LABELS = 3
 _COMMON = {"vocab_size": 64, "num_labels": LABELS, "initializer_range": 0.2}
@@ -39,7 +44,8 @@ CONFIGS = {
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
     "electra": _BERT | {"embedding_size": 16},
-    "deberta-v2": _BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    # As DeBERTa-v3 has it: one projection for contents and positions, which calls every query and key linear twice.
+    "deberta-v2": _BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True},
     "distilbert": _COMMON | {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "pad_token_id": 0},
     "gpt2": _COMMON | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 64, "pad_token_id": 0},
     "opt": _BERT | {"ffn_dim": 48, "word_embed_proj_dim": 32, "init_std": 0.2, "pad_token_id": 1},

@@ -13,7 +13,7 @@ from autopeft.registry import Registry
 
 registry = Registry("autopeft.modules", "MODULE_TYPE", "module type", frozenset({"base", "plan"}))
 print(" ".join(registry.names))
-print(" ".join(name for name in sys.modules if name in ("torch", "transformers") or name.startswith("autopeft.modules")))
+print(" ".join(name for name in sys.modules if name.startswith(("torch", "transformers", "autopeft.modules"))))
 """
 
 

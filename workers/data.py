@@ -84,7 +84,7 @@ class EncodedSplit:
         window = batch_size * WINDOW
         while True:
             order = rng.permutation(len(self))
-            groups = []
+            groups: list[list[int]] = []
             for start in range(0, len(order), window):
                 part = sorted(order[start : start + window].tolist(), key=lambda i: len(self.ids[i]))
                 groups.extend(part[i : i + batch_size] for i in range(0, len(part), batch_size))
@@ -120,8 +120,10 @@ def encode_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: 
     if data.kind == "regression":
         center, scale = float(train.targets.mean()), float(train.targets.std()) or 1.0
         train = EncodedSplit(train.ids, train.segments, (train.targets - center) / scale, train.pad_id)
-    others = [encode_split(s, tokenizer, max_length) for s in (data.holdout, data.validation, data.test)]
-    return EncodedTask(data, train, *others, center=center, scale=scale)
+    holdout, validation, test = (
+        encode_split(split, tokenizer, max_length) for split in (data.holdout, data.validation, data.test)
+    )
+    return EncodedTask(data, train, holdout, validation, test, center, scale)
 
 
 def encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedSplit:

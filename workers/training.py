@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from autopeft.messages import Fidelity, Reason, TrainingSettings
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
+from autopeft.modules.base import MEASURED_WIDTH
 from autopeft.tasks.base import Kind
 from workers.data import Batch, EncodedSplit
 
 HALVINGS = 3
+# Learning rate of the task head at MEASURED_WIDTH; it falls with the width, as those of the modules do.
+HEAD_RATE = 3e-2
 # Reading the loss stops a GPU's queue; so it is read every so many steps there, and at every step on a CPU.
 LOSS_READ_EVERY = 16
 
@@ -106,15 +110,9 @@ class _Loop:
         self.micro_batch = settings.batch_size
         self.halvings = 0
         self.device = next(attachment.model.parameters()).device
-        groups = attachment.parameter_groups()
-        self.parameters = [p for parameters in groups.values() for p in parameters]
-        overrides = dict(attachment.architecture.training)
-        rates = {name: learning_rate(name, settings, overrides) for name in groups}
-        self.optimizer = torch.optim.AdamW(
-            [{"params": parameters, "lr": rates[name]} for name, parameters in groups.items()],
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        groups = list(_rated(attachment, settings))
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         self._worst = torch.zeros((), device=self.device)
         self._steps = 0
 
@@ -161,12 +159,19 @@ class _Loop:
         return functional.cross_entropy(logits, batch.targets)
 
 
-def learning_rate(group: str, settings: TrainingSettings, overrides: dict[str, bool | int | float | str]) -> float:
-    """Return the learning rate of a parameter group: the architecture's, else the recipe's, else the module type's."""
-    if group == "head":
-        return float(overrides.get("head_learning_rate", settings.head_learning_rate))
-    chosen = overrides.get("learning_rate", settings.learning_rate)
-    return float(chosen) if chosen is not None else MODULE_TYPES.get(group).learning_rate
+def _rated(attachment: Attachment, settings: TrainingSettings) -> Iterator[dict[str, Any]]:
+    """Yield parameter groups with their learning rates: the architecture's, else the recipe's, else our own."""
+    chosen = {**settings.model_dump(exclude_none=True), **dict(attachment.architecture.training)}
+    head = chosen.get("head_learning_rate", HEAD_RATE * MEASURED_WIDTH / attachment.geometry.width)
+    yield {"params": list(attachment.head.values()), "lr": float(head)}
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for placement in attachment.architecture.placements:
+        site = attachment.geometry.site(placement.site, placement.layer)
+        own = MODULE_TYPES.get(placement.module).learning_rate(site, placement.size)
+        rate = float(chosen.get("learning_rate", own))
+        by_rate.setdefault(rate, []).extend(attachment.modules[placement.key].parameters())
+    for rate, parameters in by_rate.items():
+        yield {"params": parameters, "lr": rate}
 
 
 def _schedule(steps: int, warmup: float) -> Callable[[int], float]:

@@ -43,6 +43,7 @@ class Attachment:
         self, model: PreTrainedModel, architecture: Architecture, geometry: ModelGeometry, seed: int = 0
     ) -> None:
         self.model = model
+        self.geometry = geometry
         self.architecture = normalise(architecture, geometry)
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
@@ -51,11 +52,12 @@ class Attachment:
         device = next(model.parameters()).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            # The head draws first, so that every architecture starts from the same one.
+            self.head = _renew_head(model, self._undo)
             self.modules = nn.ModuleDict({p.key: _build(p, geometry) for p in self.architecture.placements})
             self.modules.to(device)
-            self.head = _renew_head(model, self._undo)
         self._hook_head()
-        self._hook_sites(geometry)
+        self._hook_sites()
 
     def __enter__(self) -> Attachment:
         return self
@@ -107,7 +109,8 @@ class Attachment:
         for owner in sorted(owners):
             self._handles.append(self.model.get_submodule(owner).register_forward_pre_hook(_cast_to_weights))
 
-    def _hook_sites(self, geometry: ModelGeometry) -> None:
+    def _hook_sites(self) -> None:
+        geometry = self.geometry
         base = self.model.base_model
         by_site: dict[Site, list[Placement]] = {}
         for placement in self.architecture.placements:

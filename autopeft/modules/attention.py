@@ -53,9 +53,7 @@ def attend(
     """
     prefix = _PREFIXES.get(module)
     if prefix is not None:
-        causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
-        if attention_mask is None and causal and query.shape[2] > 1:
-            attention_mask = _causal_mask(query.shape[2], key.shape[2], query.device)
+        attention_mask = _mask(module, query, key, attention_mask, is_causal)
         key, value = _prepend(prefix, key, value)
         length = prefix.keys.shape[0]
         if attention_mask is not None:
@@ -63,8 +61,7 @@ def attend(
             attention_mask = functional.pad(attention_mask, (length, 0), value=visible)
         if position_bias is not None:
             position_bias = functional.pad(position_bias, (length, 0))
-        is_causal = False
-    if _eager_is_faster(query, key, dropout):
+    if _eager_is_faster(query, key, value, dropout):
         return _eager(module, query, key, value, attention_mask, scaling, is_causal, position_bias), None
     return sdpa_attention_forward(
         module,
@@ -90,14 +87,18 @@ def _prepend(prefix: Prefix, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor
     return torch.cat([split(keys), key], dim=2), torch.cat([split(values), value], dim=2)
 
 
-def _causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
-    visible = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
-    return visible[None, None]
+def _mask(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool | None) -> Tensor | None:
+    # As sdpa_attention_forward decides it: keys beyond the queries are free places of a cache, and not seen.
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    queries, keys = query.shape[2], key.shape[2]
+    if mask is not None or not causal or queries == 1:
+        return mask
+    return torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril()[None, None]
 
 
-def _eager_is_faster(query: Tensor, key: Tensor, dropout: float) -> bool:
+def _eager_is_faster(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> bool:
     # torch 2.13's CPU kernel needs about 15 times as long for this backward as two matrix products and a softmax do.
-    needs_backward = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
+    needs_backward = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
     return needs_backward and query.dtype == torch.bfloat16 and query.device.type == "cpu" and dropout == 0.0
 
 
@@ -113,9 +114,7 @@ def _eager(
 ) -> Tensor:
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
-    if mask is None and causal and query.shape[2] > 1:
-        mask = _causal_mask(query.shape[2], key.shape[2], query.device)
+    mask = _mask(module, query, key, mask, is_causal)
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if position_bias is not None:
         scores = scores + position_bias

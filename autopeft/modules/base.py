@@ -8,6 +8,7 @@ returns keys and values to put before the model's own (see :mod:`autopeft.module
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ class ModuleType:
         kinds: the kinds of site that it can change.
         build: makes the module for a site, a size and full options; must work on the ``meta`` device.
         count: closed formula of its trainable parameters; the tests hold ``build`` to it.
-        learning_rate: AdamW learning rate at which this type trains well by default.
+        learning_rate: AdamW learning rate at which a module of this type and size trains well at a site.
         sized: whether it has a size (rank, bottleneck width, prefix length).
         sequential: whether it reads ``h`` after the parallel deltas, rather than ``x``.
         identity: whether the model's output is unchanged when the module is fresh.
@@ -41,11 +42,40 @@ class ModuleType:
     kinds: frozenset[SiteKind]
     build: Callable[[Site, int, Options], nn.Module]
     count: Callable[[Site, int, Options], int]
-    learning_rate: float
+    learning_rate: Callable[[Site, int], float]
     sized: bool = True
     sequential: bool = False
     identity: bool = True
     options: Options = field(default_factory=dict)
+
+
+# Width of MiniLM, the model on which the module types' learning rates were measured (docs/learning_rates.md).
+MEASURED_WIDTH = 384
+
+
+def matrix_rate(rate: float, *, at_size: int, falling: float, most: float = math.inf) -> Callable[[Site, int], float]:
+    """Return the learning rate of a module made of matrices.
+
+    Under AdamW every weight moves by about the learning rate a step, so that the change of the output grows with the
+    number of weights that add up in it: the rate falls with the width of the input and with the size.
+
+    Args:
+        rate: at :data:`MEASURED_WIDTH` and ``at_size``.
+        at_size: size that ``rate`` was measured at.
+        falling: exponent by which the rate falls as the size grows.
+        most: upper bound, before the width counts.
+    """
+
+    def at(site: Site, size: int) -> float:
+        at_width = min(most, rate * math.pow(at_size / max(1, size), falling))
+        return at_width * MEASURED_WIDTH / site.in_width
+
+    return at
+
+
+def vector_rate(rate: float) -> Callable[[Site, int], float]:
+    """Return the learning rate of a module whose weights each act on one feature alone: the same everywhere."""
+    return lambda site, size: rate
 
 
 def like(parameter: Tensor, activation: Tensor) -> Tensor:

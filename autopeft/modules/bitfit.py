@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like
+from autopeft.modules.base import ModuleType, Options, like, vector_rate
 
 
 class Shift(nn.Module):
@@ -35,6 +35,6 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"linear", "norm"}),
     build=_build,
     count=_count,
-    learning_rate=5e-3,
+    learning_rate=vector_rate(4e-3),
     sized=False,
 )

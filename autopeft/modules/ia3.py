@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like
+from autopeft.modules.base import ModuleType, Options, like, vector_rate
 
 
 class Scale(nn.Module):
@@ -35,7 +35,7 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"linear", "hidden"}),
     build=_build,
     count=_count,
-    learning_rate=1e-2,
+    learning_rate=vector_rate(2e-2),
     sized=False,
     sequential=True,
 )

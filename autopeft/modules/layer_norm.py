@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like
+from autopeft.modules.base import ModuleType, Options, like, vector_rate
 
 
 class Affine(nn.Module):
@@ -41,7 +41,7 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"norm"}),
     build=_build,
     count=_count,
-    learning_rate=5e-3,
+    learning_rate=vector_rate(2e-2),
     sized=False,
     sequential=True,
     options={"bias": False},

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like
+from autopeft.modules.base import ModuleType, Options, like, matrix_rate
 
 
 class Lora(nn.Module):
@@ -49,6 +49,6 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"linear"}),
     build=_build,
     count=_count,
-    learning_rate=2e-3,
+    learning_rate=matrix_rate(5e-3, at_size=8, falling=0.5, most=1e-2),
     options={"alpha": 0.0},
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options
+from autopeft.modules.base import ModuleType, Options, matrix_rate
 from autopeft.modules.serial_adapter import Bottleneck, count_bottleneck
 
 
@@ -40,6 +40,6 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"sublayer"}),
     build=_build,
     count=count_bottleneck,
-    learning_rate=1e-3,
+    learning_rate=matrix_rate(3e-3, at_size=48, falling=0.8, most=1e-2),
     options={"scale": 4.0, "bias": True},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
@@ -61,7 +62,7 @@ def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
             continue
         typed = _as_type_of(defaults[name], value)
         if typed is None:
-            wanted = type(defaults[name]).__name__
+            wanted = "finite float" if isinstance(defaults[name], float) else type(defaults[name]).__name__
             problems.append(Problem(f"{placement.module}.options.{name}", value, f"must be a {wanted}"))
         elif typed != defaults[name]:
             kept.append((name, typed))
@@ -73,8 +74,8 @@ def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
 def _as_type_of(default: Scalar, value: Scalar) -> Scalar | None:
     if isinstance(default, bool) or isinstance(value, bool):
         return value if isinstance(value, bool) and isinstance(default, bool) else None
-    if isinstance(default, float) and isinstance(value, (int, float)):
-        return float(value)
+    if isinstance(default, float):
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
     return value if isinstance(value, type(default)) else None
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options
+from autopeft.modules.base import ModuleType, Options, vector_rate
 
 
 class Prefix(nn.Module):
@@ -39,7 +39,7 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"kv"}),
     build=_build,
     count=_count,
-    learning_rate=1e-2,
+    learning_rate=vector_rate(3e-2),
     identity=False,
     options={"std": 0.02},
 )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like
+from autopeft.modules.base import ModuleType, Options, like, matrix_rate
 
 
 class Bottleneck(nn.Module):
@@ -67,7 +67,7 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"sublayer"}),
     build=_build,
     count=count_bottleneck,
-    learning_rate=1e-3,
+    learning_rate=matrix_rate(5e-3, at_size=48, falling=0.4, most=2e-2),
     sequential=True,
     options={"bias": True},
 )

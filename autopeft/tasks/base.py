@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from autopeft.errors import InvalidInput, Problem
 from autopeft.messages import Part, TaskSpec
@@ -119,12 +118,14 @@ class TaskSource:
         example: a name as a person would type it.
         accepts: whether a task name is this source's.
         read: reads the rows.
+        fallback: whether it is asked last, for names that no other source takes.
     """
 
     summary: str
     example: str
     accepts: Callable[[str], bool]
     read: Callable[[TaskSpec], RawTask]
+    fallback: bool = False
 
 
 def assemble(raw: RawTask, spec: TaskSpec) -> TaskData:
@@ -184,6 +185,10 @@ def _labels(raw: RawTask, present: Mapping[str, Rows]) -> tuple[str, ...]:
         if unseen:
             remedy = f"labels of the {name} split that no training row has"
             problems.append(Problem(f"labels of {rows.origin}", unseen[:5], remedy))
+    unknown = sorted(set(counts) - set(raw.labels or counts))
+    if unknown:
+        remedy = f"not a label of this task; known: {', '.join(raw.labels or ())}"
+        problems.append(Problem(f"labels of {raw.train.origin}", unknown[:5], remedy))
     if problems:
         raise InvalidInput(*problems)
     return raw.labels or tuple(sorted(counts, key=_natural))
@@ -202,15 +207,9 @@ def _encode_classes(rows: Rows, labels: Sequence[str]) -> Split:
 
 
 def _encode_numbers(rows: Rows) -> Split:
-    numbers = np.empty(len(rows.targets), dtype=np.float32)
-    wrong = []
-    for i, target in enumerate(rows.targets):
-        try:
-            numbers[i] = float(target)
-        except ValueError:
-            numbers[i] = np.nan
-        if not np.isfinite(numbers[i]):
-            wrong.append(i + 1)
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and refused as such
+        numbers = np.array([_number(target) for target in rows.targets]).astype(np.float32)
+    wrong = (np.flatnonzero(~np.isfinite(numbers)) + 1).tolist()
     if wrong:
         shown = [rows.targets[i - 1] for i in wrong[:3]]
         raise InvalidInput(Problem(f"score of {rows.origin}", shown, f"not a finite number in rows {wrong[:5]}"))
@@ -219,18 +218,29 @@ def _encode_numbers(rows: Rows) -> Split:
     return _split(rows, numbers)
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def _split(rows: Rows, targets: np.ndarray[tuple[int], np.dtype[np.generic]]) -> Split:
     return Split(tuple(rows.first), None if rows.second is None else tuple(rows.second), targets)
 
 
 def _cut(rows: Split, share: float, most: int, stratify: bool, seed: int) -> tuple[Split, Split]:
+    """Cut rows off at random, by class in proportion, but no class's last row while another class has more."""
     size = max(2, min(most, round(len(rows) * share)))
-    indices = np.arange(len(rows))
-    groups = rows.targets if stratify else None
-    if groups is not None and (size < len(np.unique(groups)) or np.unique(groups, return_counts=True)[1].min() < 2):
-        groups = None  # too few rows to hold every class on both sides
-    kept, cut = train_test_split(indices, test_size=size, random_state=seed, stratify=groups)
-    return rows.take(np.sort(kept)), rows.take(np.sort(cut))
+    # The legacy generator's numbers never change, so neither do the splits.
+    order = np.random.RandomState(seed).permutation(len(rows))
+    groups = rows.targets[order] if stratify else np.zeros(len(rows))
+    _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    rank = np.empty(len(rows), dtype=np.int64)  # of a row within its class
+    rank[np.argsort(group, kind="stable")] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    depth, last = (rank + 0.5) / counts[group], rank == counts[group] - 1
+    by_depth = order[np.lexsort((depth, last))]
+    return rows.take(np.sort(by_depth[size:])), rows.take(np.sort(by_depth[:size]))
 
 
 def _fingerprint(kind: Kind, labels: Sequence[str], splits: Mapping[str, Split]) -> str:

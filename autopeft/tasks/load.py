@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+from autopeft import registry
 from autopeft.errors import InvalidInput, Problem
 from autopeft.messages import TaskSpec
-from autopeft.registry import Registry
 from autopeft.tasks.base import TaskData, TaskSource, assemble
 
-TASK_SOURCES: Registry[TaskSource] = Registry(
-    package="autopeft.tasks",
-    attribute="TASK_SOURCE",
-    kind="task",
-    contract=frozenset({"base", "load", "metrics"}),
-)
+TASK_SOURCES: registry.Registry[TaskSource] = registry.TASK_SOURCES
 
 
 def load_task(spec: TaskSpec) -> TaskData:
@@ -21,8 +16,8 @@ def load_task(spec: TaskSpec) -> TaskData:
     Raises:
         InvalidInput: no source knows the name, or its rows do not make a task.
     """
-    for source in TASK_SOURCES.all().values():
+    sources = sorted(TASK_SOURCES.all().values(), key=lambda source: source.fallback)
+    for source in sources:
         if source.accepts(spec.name):
             return assemble(source.read(spec), spec)
-    examples = [source.example for source in TASK_SOURCES.all().values()]
-    raise InvalidInput(Problem.unknown("task", spec.name, examples))
+    raise InvalidInput(Problem.unknown("task", spec.name, [source.example for source in sources]))

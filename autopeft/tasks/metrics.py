@@ -50,7 +50,7 @@ def _pearson_spearman(targets: Array, predictions: Array) -> float:
 def _defined(correlation: Callable[..., Any], targets: Array, predictions: Array) -> float:
     # A model that predicts one number for every row has no correlation; that is worth nothing, not an error.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # constant, or nearly so
         value = float(correlation(targets, predictions).statistic)
     return value if np.isfinite(value) else 0.0
 

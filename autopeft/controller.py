@@ -1,0 +1,367 @@
+"""The controller: takes a search from wherever it stands to its answer.
+
+Everything it knows is in the database before it goes on, so it can be killed at any moment and another one resumes.
+A finished run is first stored as an evaluation and then told to the study; a crash in between is made good at the
+next start, from the evaluation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autopeft.answer import Answer, candidates, make_answer
+from autopeft.errors import AutopeftError, NoFeasibleArchitecture
+from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
+from autopeft.lease import Lease
+from autopeft.messages import TrialReport, TrialRequest
+from autopeft.settings import Settings
+from autopeft.storage import write_atomically
+from autopeft.store import SearchRecord, SearchState, Store
+from autopeft.study import Study, Trial, open_storage
+from autopeft.submission import Plan, make_plan
+
+ATTEMPTS = 3
+WAIT_SECONDS = 0.5
+FAILURES_IN_A_ROW = 5
+WEIGHTS_SEED = 0
+# Of a wall-time budget, confirmation is left at most this share.
+MOST_CONFIRMATION = 0.6
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is, after each step.
+
+    Attributes:
+        phase: ``search`` or ``confirm``.
+        done: runs finished in this phase, of ``total`` (None where the budget is time).
+        seconds_left: estimate, or what the budget leaves.
+        event: one line on what just happened, or empty.
+    """
+
+    phase: str
+    done: int
+    total: int | None
+    running: int
+    best: float | None
+    hypervolume: float
+    seconds: float
+    seconds_left: float | None
+    event: str
+
+
+Listener = Callable[[Progress], None]
+
+
+class Controller:
+    """Works on one search while it holds its lease.
+
+    Args:
+        store: where the search is.
+        name: its id or name.
+        settings: data folder, database and Ray address.
+        listener: is told of every step.
+
+    Raises:
+        Conflict: another controller owns the search.
+        NotFound: there is no such search.
+    """
+
+    def __init__(self, store: Store, name: str, settings: Settings, listener: Listener = lambda _: None) -> None:
+        self._store = store
+        self._settings = settings
+        self._listener = listener
+        self._lease = Lease(store, name)
+        self.record: SearchRecord = self._lease.record
+        self._draining = False
+        self._started = time.monotonic()
+        self._run_seconds: list[float] = []
+
+    def drain(self) -> None:
+        """Start nothing more; :meth:`run` returns when the runs under way are finished."""
+        self._draining = True
+
+    def run(self) -> Answer:
+        """Work until the search is done, drained or cancelled, and return its answer.
+
+        Raises:
+            NoFeasibleArchitecture: nothing meets the caps.
+            AutopeftError: the first runs all failed, or the executor does not start.
+        """
+        state: SearchState = "interrupted"
+        detail = ""
+        try:
+            plan = make_plan(self.record.spec)
+            self._study = open_study(plan, self.record, self._settings)
+            state = self._work(plan)
+        except NoFeasibleArchitecture as error:
+            state, detail = "failed", str(error)
+            raise
+        except AutopeftError as error:
+            state, detail = "failed", str(error)
+            raise
+        finally:
+            self._lease.stop()
+            self._store.release(self.record, state, time.monotonic() - self._started, detail)
+        return read_answer(self._store, self.record.id, self._study)
+
+    def _work(self, plan: Plan) -> SearchState:
+        self._store.set_state(self.record, "running")
+        spec = plan.spec
+        options = ExecutorOptions(spec.workers, self._settings.ray_address)
+        executor = EXECUTORS.get(spec.executor).start(options)
+        try:
+            self._search(plan, executor)
+            if not self._stopping():
+                self._confirm(plan, executor)
+        finally:
+            executor.close()
+        if self._store.cancel_requested(self.record):
+            return "cancelled"
+        return "interrupted" if self._stopping() else "done"
+
+    # -- the search phase ---------------------------------------------------------------------------------------------
+
+    def _search(self, plan: Plan, executor: Executor) -> None:
+        running: dict[str, Trial] = {}
+        upcoming = self._upcoming(plan)
+        exhausted = False
+        for request, trial in self._recover(plan):
+            running[request.key] = trial
+            executor.submit(request)
+        self._report("search", plan, len(running), "")
+        while True:
+            while not exhausted and len(running) < executor.slots and self._may_start(plan, len(running)):
+                trial_or_none = next(upcoming, None)
+                if trial_or_none is None:
+                    exhausted = True
+                    break
+                request = self._proxy_request(plan, trial_or_none)
+                running[request.key] = trial_or_none
+                executor.submit(request)
+            if not running:
+                return
+            for report in executor.wait(WAIT_SECONDS):
+                trial = self._finish(running.pop(report.key), report, plan)
+                self._report("search", plan, len(running), _describe(trial))
+            if self._out_of_time(plan) or self._lease.lost:
+                return
+
+    def _upcoming(self, plan: Plan) -> Iterator[Trial]:
+        """Yield trials as they are to be started: the baselines that are not there yet, then what is proposed."""
+        if plan.spec.baselines:
+            there = {trial.name for trial in self._study.trials()}
+            for name, (architecture, params) in plan.baselines.items():
+                if name not in there:
+                    yield self._study.start_baseline(name, architecture, params, plan.base_parameters)
+        while (proposal := self._study.propose()) is not None:
+            yield self._study.start(proposal, plan.base_parameters)
+
+    def _recover(self, plan: Plan) -> Iterator[tuple[TrialRequest, Trial]]:
+        """Settle the trials that a lost controller left running, and yield those to run again."""
+        self._study.drop_unrecorded()
+        stored = self._store.evaluations(self.record, "proxy")
+        for trial in self._study.trials():
+            if trial.state != "running":
+                continue
+            report = stored.get((trial.architecture.fingerprint, plan.spec.seed))
+            if report is None and trial.attempts >= ATTEMPTS:
+                detail = f"its controller was lost {trial.attempts} times"
+                report = TrialReport.failure("", "controller_lost", detail)
+            if report is not None:
+                self._study.tell(trial.number, report, report.scores.get("holdout"))
+                continue
+            self._study.restart(trial)
+            restarted = replace(trial, attempts=trial.attempts + 1)
+            yield self._proxy_request(plan, restarted), restarted
+
+    def _proxy_request(self, plan: Plan, trial: Trial) -> TrialRequest:
+        limit = plan.spec.trial_timeout
+        end = self._deadline(plan)
+        if end is not None:
+            limit = max(1.0, min(limit, end - time.monotonic()))
+        return TrialRequest(
+            key=f"trial {trial.number}.{trial.attempts}",
+            model=plan.spec.model,
+            task=plan.spec.task,
+            architecture=trial.architecture.to_dict(),
+            fidelity=plan.spec.proxy,
+            training=plan.spec.training,
+            precision=plan.spec.precision,
+            seed=plan.spec.seed,
+            wall_limit=limit,
+        )
+
+    def _finish(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
+        self._run_seconds.append(report.seconds)
+        self._store.add_evaluation(self.record, "proxy", trial.architecture, plan.spec.proxy, plan.spec.seed, report)
+        told = self._study.tell(trial.number, report, report.scores.get("holdout"))
+        finished = [t for t in self._study.trials() if t.state != "running"]
+        if len(finished) == FAILURES_IN_A_ROW and all(t.state == "failed" for t in finished):
+            raise AutopeftError(
+                f"the first {len(finished)} runs all failed; the last: {report.detail or report.reason}"
+            )
+        return told
+
+    def _may_start(self, plan: Plan, running: int) -> bool:
+        if self._stopping():
+            return False
+        if plan.budget.trials is not None:
+            return len(self._finished()) + running < plan.budget.trials
+        end = self._deadline(plan)
+        return end is None or time.monotonic() < end - self._confirmation_seconds(plan)
+
+    def _finished(self) -> list[Trial]:
+        return [trial for trial in self._study.trials() if trial.state != "running"]
+
+    # -- the confirmation phase ---------------------------------------------------------------------------------------
+
+    def _confirm(self, plan: Plan, executor: Executor) -> None:
+        there = self._store.evaluations(self.record, "confirmation")
+        to_confirm = candidates(self._study.trials())
+        waiting = [
+            self._confirmation_request(plan, trial, seed)
+            for seed in range(plan.spec.confirm)
+            for trial in to_confirm
+            if (trial.architecture.fingerprint, seed) not in there
+        ]
+        total = plan.spec.confirm * len(to_confirm)
+        running: dict[str, TrialRequest] = {}
+        waiting.reverse()
+        self._run_seconds.clear()
+        while (waiting and not self._stopping()) or running:
+            while waiting and len(running) < executor.slots and not self._stopping():
+                request = waiting.pop()
+                running[request.key] = request
+                executor.submit(request)
+            for report in executor.wait(WAIT_SECONDS):
+                request = running.pop(report.key)
+                self._keep_confirmation(plan, request, report)
+                done = total - len(waiting) - len(running)
+                self._report("confirm", plan, len(running), _describe_run(request, report), done, total)
+            if self._out_of_time(plan) or self._lease.lost:
+                return
+
+    def _confirmation_request(self, plan: Plan, trial: Trial, seed: int) -> TrialRequest:
+        return TrialRequest(
+            key=f"confirm {trial.architecture.fingerprint}.{seed}",
+            model=plan.spec.model,
+            task=plan.spec.task,
+            architecture=trial.architecture.to_dict(),
+            fidelity=plan.spec.full,
+            training=plan.spec.training,
+            precision=plan.spec.precision,
+            seed=seed,
+            parts=("validation",),
+            keep_weights=seed == WEIGHTS_SEED,
+            wall_limit=plan.spec.trial_timeout,
+        )
+
+    def _keep_confirmation(self, plan: Plan, request: TrialRequest, report: TrialReport) -> None:
+        self._run_seconds.append(report.seconds)
+        if report.weights is not None:
+            path = weights_path(self._settings, self.record.id, request.decoded.fingerprint)
+            write_atomically(path, report.weights)
+        self._store.add_evaluation(self.record, "confirmation", request.decoded, plan.spec.full, request.seed, report)
+
+    def _confirmation_seconds(self, plan: Plan) -> float:
+        """Estimate how long confirming the front as it stands would take."""
+        if not self._run_seconds or plan.spec.confirm == 0 or plan.budget.trials is not None:
+            return 0.0
+        rows = self.record.facts["rows"]["train"]
+        proxy, full = plan.spec.proxy, plan.spec.full
+        work = min(full.rows or rows, rows) * full.epochs / (min(proxy.rows or rows, rows) * proxy.epochs)
+        each = float(work) * sum(self._run_seconds) / len(self._run_seconds)
+        runs = plan.spec.confirm * len(candidates(self._study.trials()))
+        return min(MOST_CONFIRMATION * (plan.budget.seconds or 0.0), each * runs / plan.spec.workers)
+
+    # -- time, and stopping -------------------------------------------------------------------------------------------
+
+    def _stopping(self) -> bool:
+        return self._draining or self._lease.lost or self._store.cancel_requested(self.record)
+
+    def _spent(self) -> float:
+        return self.record.seconds + time.monotonic() - self._started
+
+    def _deadline(self, plan: Plan) -> float | None:
+        seconds = plan.budget.seconds
+        return None if seconds is None else self._started + seconds - self.record.seconds
+
+    def _out_of_time(self, plan: Plan) -> bool:
+        end = self._deadline(plan)
+        return end is not None and time.monotonic() >= end
+
+    def _report(
+        self, phase: str, plan: Plan, running: int, event: str, done: int | None = None, total: int | None = None
+    ) -> None:
+        answer = read_answer(self._store, self.record.id, self._study)
+        if phase == "search":
+            done, total = len(self._finished()), plan.budget.trials
+        left: float | None = None
+        if plan.budget.seconds is not None:
+            left = max(0.0, plan.budget.seconds - self._spent())
+        elif total is not None and self._run_seconds:
+            each = sum(self._run_seconds) / len(self._run_seconds)
+            left = each * max(0, total - (done or 0)) / plan.spec.workers
+        scores = [row.score for row in answer.front]
+        self._listener(
+            Progress(
+                phase=phase,
+                done=done or 0,
+                total=total,
+                running=running,
+                best=max(scores, default=None),
+                hypervolume=answer.hypervolume,
+                seconds=self._spent(),
+                seconds_left=left,
+                event=event,
+            )
+        )
+
+
+def open_study(plan: Plan, record: SearchRecord, settings: Settings) -> Study:
+    """Open the study of a search, creating it if the search has none yet."""
+    return Study(
+        storage=open_storage(settings.database_url),
+        name=record.name,
+        space=plan.space,
+        sampler=plan.spec.sampler,
+        seed=plan.spec.seed,
+        metric=record.facts["metric"],
+        admit=plan.admit,
+    )
+
+
+def read_answer(store: Store, name: str, study: Study) -> Answer:
+    """Return the answer of a search as it stands."""
+    record = store.get(name)
+    return make_answer(
+        search=record.id,
+        name=record.name,
+        state=record.state,
+        facts=record.facts,
+        trials=study.trials(),
+        confirmations=store.evaluations(record, "confirmation"),
+    )
+
+
+def weights_path(settings: Settings, search: str, fingerprint: str) -> Path:
+    """Return where the trained modules of a confirmed architecture lie."""
+    return settings.artifacts / search / f"{fingerprint}.safetensors"
+
+
+def _describe(trial: Trial) -> str:
+    what = trial.name or trial.architecture.summary()
+    if trial.score is None:
+        return f"trial {trial.number}: {what}: failed ({trial.reason})"
+    return f"trial {trial.number}: {what}: {trial.params:,} params, {trial.score:.4f} in {trial.seconds:.1f} s"
+
+
+def _describe_run(request: TrialRequest, report: TrialReport) -> str:
+    what = f"confirmed {request.decoded.summary()}, seed {request.seed}"
+    if report.state == "failed":
+        return f"{what}: failed ({report.reason})"
+    return f"{what}: {report.scores['validation']:.4f} in {report.seconds:.1f} s"

@@ -1,0 +1,51 @@
+"""The contract of an executor: it carries training requests out and gives their reports back, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from autopeft.messages import TrialReport, TrialRequest
+
+
+class Executor(Protocol):
+    """Runs requests somewhere.
+
+    A request's report comes back exactly once, whatever happens to the process that runs it: a run that is lost is
+    started again by the executor, and after too many losses reported as failed.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many requests run at once."""
+
+    def submit(self, request: TrialRequest) -> None:
+        """Take a request; it runs now or when a slot is free. Returns at once."""
+
+    def wait(self, timeout: float) -> list[TrialReport]:
+        """Return the reports that have come in, waiting up to ``timeout`` seconds for the first."""
+
+    def close(self) -> None:
+        """Stop what runs and give everything back. Reports that were not fetched are lost."""
+
+
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """What an executor may need to know.
+
+    Attributes:
+        workers: processes that train at the same time.
+        ray_address: of a running cluster; None starts one on this machine.
+    """
+
+    workers: int
+    ray_address: str | None = None
+
+
+@dataclass(frozen=True)
+class ExecutorKind:
+    """One way to run requests: what it is, and how it is started."""
+
+    summary: str
+    start: Callable[[ExecutorOptions], Executor]

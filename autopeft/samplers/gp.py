@@ -1,0 +1,22 @@
+"""Optuna's Gaussian process with expected hypervolume improvement."""
+
+from __future__ import annotations
+
+import warnings
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler
+
+from autopeft.samplers.base import Sampler
+from autopeft.space import SearchSpace
+
+
+def _create(space: SearchSpace, seed: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return GPSampler(seed=seed, n_startup_trials=10)
+
+
+SAMPLER = Sampler(
+    summary="Gaussian process with log expected hypervolume improvement", source="Optuna", create=_create
+)

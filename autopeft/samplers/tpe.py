@@ -1,0 +1,19 @@
+"""The multi-objective tree-structured Parzen estimator."""
+
+from __future__ import annotations
+
+from optuna.samplers import BaseSampler, TPESampler
+
+from autopeft.samplers.base import Sampler
+from autopeft.space import SearchSpace
+
+
+def _create(space: SearchSpace, seed: int) -> BaseSampler:
+    return TPESampler(seed=seed, n_startup_trials=10, constant_liar=True)
+
+
+SAMPLER = Sampler(
+    summary="multi-objective tree-structured Parzen estimator",
+    source="Ozaki et al. 2022, JAIR 73; Optuna",
+    create=_create,
+)

@@ -1,0 +1,63 @@
+"""The tables. All times are those of the database's clock, in seconds since 1970, so that no two machines disagree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; their names begin with ``autopeft_``, apart from Optuna's."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {dict[str, Any]: JSON}
+
+
+class SearchRow(Base):
+    """One search: what was asked for, how far it is, and which controller owns it until when."""
+
+    __tablename__ = "autopeft_searches"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    spec: Mapped[dict[str, Any]]
+    facts: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    detail: Mapped[str] = mapped_column(String(2000), default="")
+    created: Mapped[float] = mapped_column(Float)
+    seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class EvaluationRow(Base):
+    """One finished training run of a search, whichever phase it belongs to."""
+
+    __tablename__ = "autopeft_evaluations"
+    __table_args__ = (
+        UniqueConstraint("search_id", "fingerprint", "phase", "seed", name="uq_autopeft_evaluations_run"),
+        Index("ix_autopeft_evaluations_known", "model_hash", "task_hash", "fingerprint"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    search_id: Mapped[str] = mapped_column(ForeignKey("autopeft_searches.id", ondelete="CASCADE"))
+    phase: Mapped[str] = mapped_column(String(16))
+    fingerprint: Mapped[str] = mapped_column(String(16))
+    seed: Mapped[int]
+    model_hash: Mapped[str] = mapped_column(String(64))
+    task_hash: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[dict[str, Any]]
+    fidelity: Mapped[dict[str, Any]]
+    report: Mapped[dict[str, Any]]
+    created: Mapped[float] = mapped_column(Float)

@@ -1,0 +1,175 @@
+"""From what a person asks for to a search that can start: everything is checked here, before any training."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from autopeft.architecture import Architecture
+from autopeft.base_models import BaseModel, describe_model, load_tokenizer, probe_quantisation
+from autopeft.baselines import baselines
+from autopeft.budget import Budget, parse_budget, parse_max_params
+from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
+from autopeft.messages import SearchSpec
+from autopeft.modules.plan import count_parameters, normalise
+from autopeft.registry import EXECUTORS, SAMPLERS
+from autopeft.space import Choice, SearchSpace, load_space
+from autopeft.tasks import TaskData, load_task
+
+VERSIONED = ("autopeft", "torch", "transformers", "peft", "optuna", "ray", "datasets", "bitsandbytes", "safetensors")
+FEASIBILITY_DRAWS = 300
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search whose every part is known and fits the others.
+
+    Attributes:
+        cap: most trainable parameters, or None.
+        base_parameters: of the base model without a head.
+    """
+
+    spec: SearchSpec
+    budget: Budget
+    model: BaseModel
+    space: SearchSpace
+    cap: int | None
+
+    @property
+    def base_parameters(self) -> int:
+        """Parameters of the base model without a head."""
+        return self.model.parameters
+
+    def admit(self, architecture: Architecture) -> tuple[Architecture, int] | None:
+        """Return the architecture's normal form on this model and its parameters, or None where the cap forbids it."""
+        architecture = normalise(architecture, self.model.geometry).with_quantisation(self.spec.quantise)
+        params = count_parameters(architecture, self.model.geometry)
+        return None if self.cap is not None and params > self.cap else (architecture, params)
+
+    @cached_property
+    def baselines(self) -> dict[str, tuple[Architecture, int]]:
+        """The hand-made architectures that the cap admits, with their parameters, by name."""
+        made = {name: self.admit(architecture) for name, architecture in baselines(self.model.geometry).items()}
+        return {name: admitted for name, admitted in made.items() if admitted is not None}
+
+
+def submit(spec: SearchSpec) -> tuple[Plan, dict[str, Any]]:
+    """Check a request as a whole, its data included, and return its plan and the facts to store with it.
+
+    Raises:
+        InvalidInput: with every problem that could be found, not only the first.
+    """
+    problems: list[Problem] = []
+
+    def attempt(step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except InvalidInput as error:
+            problems.extend(error.problems)
+            return None
+
+    plan = attempt(lambda: make_plan(spec))
+    task = attempt(lambda: load_task(spec.task))
+    if problems:
+        raise InvalidInput(*dict.fromkeys(problems))
+    probe_quantisation(spec.quantise)
+    load_tokenizer(spec.model)
+    return plan, _facts(plan, task)
+
+
+def make_plan(spec: SearchSpec) -> Plan:
+    """Resolve a request's names and bind its space to its model; no data is read.
+
+    Raises:
+        InvalidInput: with every problem found.
+    """
+    problems: list[Problem] = []
+    model: BaseModel | None = None
+    space: SearchSpace | None = None
+    budget, cap = Budget(trials=1), None
+    for registry, name in ((SAMPLERS, spec.sampler), (EXECUTORS, spec.executor)):
+        if name not in registry.names:
+            problems.append(Problem.unknown(registry.kind, name, registry.names))
+    try:
+        budget = parse_budget(spec.budget)
+    except InvalidInput as error:
+        problems.extend(error.problems)
+    try:
+        model = describe_model(spec.model)
+        space = load_space(spec.space, model.geometry)
+    except InvalidInput as error:
+        problems.extend(error.problems)
+    if spec.max_params is not None and model is not None:
+        try:
+            cap = parse_max_params(spec.max_params, model.parameters)
+        except InvalidInput as error:
+            problems.extend(error.problems)
+    if problems or model is None or space is None:
+        raise InvalidInput(*problems)
+    plan = Plan(spec, budget, model, space, cap)
+    _check_feasible(plan)
+    return plan
+
+
+def smallest(plan: Plan) -> int:
+    """Return the fewest parameters found in the plan's space.
+
+    That is the best of some random points, with single choices changed for the better until no change helps.
+    """
+    rng = random.Random(0)
+
+    def params(point: dict[str, Any]) -> float:
+        decoded = plan.space.decode(point)
+        if decoded is None:
+            return float("inf")
+        return count_parameters(normalise(decoded, plan.model.geometry), plan.model.geometry)
+
+    point = min((dict(plan.space.sample(rng)[0]) for _ in range(FEASIBILITY_DRAWS)), key=params)
+    best, improved = params(point), True
+    while improved:
+        improved = False
+        for dimension in plan.space.dimensions:
+            for choice in dimension.choices if isinstance(dimension, Choice) else ():
+                changed = params({**point, dimension.name: choice})
+                if changed < best:
+                    point, best, improved = {**point, dimension.name: choice}, changed, True
+    return int(best)
+
+
+def _check_feasible(plan: Plan) -> None:
+    try:
+        _, architecture = plan.space.sample(random.Random(0))
+    except NoFeasibleArchitecture as error:
+        raise InvalidInput(Problem("space", plan.spec.space, str(error))) from error
+    # One sample shows whether the space's sites and options fit the module types at all.
+    normalise(architecture, plan.model.geometry)
+    if plan.cap is not None and (least := smallest(plan)) > plan.cap:
+        remedy = f"allows {plan.cap:,} parameters; the smallest architecture of {plan.spec.space!r} has {least:,}"
+        raise InvalidInput(Problem("max-params", plan.spec.max_params, remedy))
+
+
+def _facts(plan: Plan, task: TaskData) -> dict[str, Any]:
+    return {
+        "model_hash": plan.model.fingerprint,
+        "task_hash": task.fingerprint,
+        "kind": task.kind,
+        "labels": list(task.labels),
+        "metric": task.metric,
+        "rows": {
+            "train": len(task.train),
+            "holdout": len(task.holdout),
+            "validation": len(task.validation),
+            "test": len(task.test),
+        },
+        "base_parameters": plan.base_parameters,
+        "versions": package_versions(),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
+    return {name: importlib.metadata.version(name) for name in VERSIONED}

@@ -1,0 +1,185 @@
+"""Parameter counts against published figures, closed formulas and the real modules on the meta device."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import IA3Config, LoraConfig, get_peft_model
+from transformers import AutoModel, BertConfig, LlamaConfig
+
+from autopeft.architecture import Architecture, Placement
+from autopeft.geometry import ModelGeometry, Site
+from autopeft.modules import MODULE_TYPES
+from autopeft.modules.plan import count_parameters
+
+TYPES = MODULE_TYPES.all()
+BERT_BASE = BertConfig()
+BERT_BASE_PARAMETERS = 109_482_240
+LLAMA_3B = LlamaConfig(
+    hidden_size=3072,
+    num_hidden_layers=28,
+    num_attention_heads=24,
+    num_key_value_heads=8,
+    head_dim=128,
+    intermediate_size=8192,
+    vocab_size=128_256,
+)
+
+
+def count(config, *placements, **options):
+    """Count modules given as ``(type, site, size)``, each in every layer that has the site."""
+    geometry = ModelGeometry.from_config(config.to_dict())
+    return count_parameters(
+        Architecture(
+            tuple(
+                Placement(module, site.name, site.layer, size, tuple(options.items()))
+                for module, name, size in placements
+                for site in geometry.sites
+                if site.name == name
+            )
+        ),
+        geometry,
+    )
+
+
+def lora(rank, *sites):
+    return [("lora", site, rank) for site in sites]
+
+
+def ia3(*sites):
+    return [("ia3", site, 0) for site in sites]
+
+
+def on_meta(config):
+    with torch.device("meta"):
+        return AutoModel.from_config(config)
+
+
+def test_bert_base_has_the_parameters_that_percentages_are_of():
+    assert sum(p.numel() for p in on_meta(BERT_BASE).parameters()) == BERT_BASE_PARAMETERS
+
+
+ATTENTION_QV = ("attention.query", "attention.value")
+
+
+@pytest.mark.parametrize(
+    ("placements", "options", "params", "percent"),
+    [
+        pytest.param([("prefix", "attention.kv", 10)], {}, 184_320, 0.168, id="prefix-10"),
+        pytest.param(lora(8, *ATTENTION_QV), {}, 294_912, 0.269, id="lora-8"),
+        pytest.param([("serial_adapter", "ffn", 48)], {"bias": False}, 884_736, 0.808, id="serial-48"),
+        pytest.param([("parallel_adapter", "ffn", 384)], {"bias": False}, 7_077_888, 6.465, id="parallel-384"),
+    ],
+)
+def test_the_papers_single_types_on_bert_base(placements, options, params, percent):
+    found = count(BERT_BASE, *placements, **options)
+    assert found == params
+    assert 100 * found / BERT_BASE_PARAMETERS == pytest.approx(percent, abs=5e-4)
+
+
+def test_mam_on_bert_base():
+    found = count(BERT_BASE, ("parallel_adapter", "ffn", 384), bias=False)
+    found += count(BERT_BASE, ("prefix", "attention.kv", 30))
+    assert 100 * found / BERT_BASE_PARAMETERS == pytest.approx(6.97, abs=5e-3)
+
+
+def test_unipelt_without_gates_on_bert_base():
+    found = count(BERT_BASE, *lora(8, *ATTENTION_QV), ("prefix", "attention.kv", 10))
+    found += count(BERT_BASE, ("serial_adapter", "ffn", 48), bias=False)
+    assert 100 * found / BERT_BASE_PARAMETERS == pytest.approx(1.245, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("placements", "params"),
+    [
+        pytest.param(lora(32, *ATTENTION_QV), 9_175_040, id="lora-32-qv"),
+        pytest.param(lora(10, "ffn.gate", "ffn.in", "ffn.out"), 9_461_760, id="lora-10-mlp"),
+        pytest.param(ia3("attention.key", "attention.value", "ffn.hidden"), 286_720, id="ia3-k-v-down"),
+        pytest.param([("prefix", "attention.kv", 50)], 2_867_200, id="prefix-50"),
+        pytest.param([("prefix", "attention.kv", 200)], 11_468_800, id="prefix-200"),
+        pytest.param(
+            [("layer_norm", f"norm.{role}", 0) for role in ("attention", "ffn", "final")], 175_104, id="layer-norm"
+        ),
+        pytest.param([("bitfit", "attention.value", 0)], 28_672, id="beft-v"),
+    ],
+)
+def test_pefts_published_counts_on_llama_3b(placements, params):
+    assert count(LLAMA_3B, *placements) == params
+
+
+LLAMA_LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+LLAMA_SITES = [
+    *(f"attention.{role}" for role in ("query", "key", "value", "output")),
+    *(f"ffn.{role}" for role in ("gate", "in")),
+]
+
+
+def trainable_in_peft(config, peft_config):
+    # One layer is enough: counts are the same in each.
+    config = LlamaConfig.from_dict(config.to_dict() | {"num_hidden_layers": 1})
+    with torch.device("meta"):
+        model = get_peft_model(AutoModel.from_config(config), peft_config)
+    return 28 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_lora_on_all_linears_of_llama_3b_counts_as_pefts():
+    native = count(LLAMA_3B, *lora(16, *LLAMA_SITES, "ffn.out"))
+    assert native == trainable_in_peft(LLAMA_3B, LoraConfig(r=16, target_modules=LLAMA_LINEARS))
+
+
+def test_ia3_on_all_linears_of_llama_3b_counts_as_pefts_with_the_down_projection_as_feed_forward():
+    peft = IA3Config(target_modules=LLAMA_LINEARS, feedforward_modules=["down_proj"])
+    assert count(LLAMA_3B, *ia3(*LLAMA_SITES, "ffn.hidden")) == trainable_in_peft(LLAMA_3B, peft) == 917_504
+
+
+def test_pefts_630784_for_ia3_on_all_linears_scales_the_inputs_of_gate_and_up_one_by_one():
+    # No site of ours is the input of one linear of two that share it: scaling it once is `layer_norm` on `norm.ffn`.
+    peft = IA3Config(target_modules=LLAMA_LINEARS, feedforward_modules=["gate_proj", "up_proj", "down_proj"])
+    attention_and_down = count(LLAMA_3B, *ia3(*LLAMA_SITES[:4], "ffn.hidden"))
+    gate_or_up_input = count(LLAMA_3B, ("layer_norm", "norm.ffn", 0))
+    assert attention_and_down + 2 * gate_or_up_input == trainable_in_peft(LLAMA_3B, peft) == 630_784
+
+
+widths = st.integers(1, 40)
+option_values = {bool: st.booleans(), int: st.integers(0, 5), float: st.floats(0, 4), str: st.text(max_size=3)}
+
+
+@st.composite
+def built_anywhere(draw):
+    """A module type with a site that it accepts, a size and options, of any widths."""
+    module_type = TYPES[draw(st.sampled_from(sorted(TYPES)))]
+    kind = draw(st.sampled_from(sorted(module_type.kinds)))
+    in_width, out_width = draw(widths), draw(widths)
+    if kind in ("sublayer", "norm"):
+        in_width = out_width
+    site = Site("site", 0, kind, "", "", in_width, out_width)
+    size = draw(st.integers(1, 50)) if module_type.sized else 0
+    options = {name: draw(option_values[type(default)]) for name, default in module_type.options.items()}
+    return module_type, site, size, options
+
+
+@given(built_anywhere())
+def test_the_formula_is_the_count_of_the_module_on_meta_and_nothing_of_it_is_real(built):
+    module_type, site, size, options = built
+    with torch.device("meta"):
+        module = module_type.build(site, size, options)
+    assert sum(p.numel() for p in module.parameters()) == module_type.count(site, size, options)
+    assert all(p.requires_grad and p.device.type == "meta" for p in module.parameters())
+    assert not list(module.buffers())
+
+
+@given(built_anywhere())
+def test_a_delta_keeps_the_shape_of_what_it_changes_whatever_the_dimensions_before(built):
+    module_type, site, size, options = built
+    module = module_type.build(site, size, options)
+    if site.kind == "kv":
+        keys, values = module(2)
+        assert keys.shape == values.shape == (2, size, site.out_width)
+        return
+    for shape in [(3,), (2, 3)]:
+        x, h = torch.randn(*shape, site.in_width), torch.randn(*shape, site.out_width)
+        # A type for the input of a linear does not read `x`, and gets `h` for it.
+        changed = module(h if site.kind == "hidden" else x, h)
+        assert changed.shape == h.shape
+        if module_type.identity:
+            assert torch.equal(changed, h)

@@ -1,0 +1,116 @@
+import pytest
+
+from autopeft.architecture import Architecture, Placement
+from autopeft.errors import InvalidInput
+from autopeft.modules import MODULE_TYPES
+from autopeft.modules.plan import count_parameters, full_options, normalise
+
+TYPES = MODULE_TYPES.all()
+
+
+def place(module, site, layer=0, size=0, **options):
+    return Placement(module, site, layer, size, tuple(options.items()))
+
+
+def problems_of(architecture, geometry):
+    with pytest.raises(InvalidInput) as caught:
+        normalise(architecture, geometry)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_options_that_equal_their_defaults_are_left_out_so_that_equals_look_equal(tiny_geometry):
+    geometry = tiny_geometry("bert")
+    spelled = Architecture((place("parallel_adapter", "ffn", 0, 4, scale=4, bias=True),))
+    plain = Architecture((place("parallel_adapter", "ffn", 0, 4),))
+    assert normalise(spelled, geometry) == normalise(plain, geometry) == plain
+    assert normalise(spelled, geometry).fingerprint == plain.fingerprint
+
+
+def test_options_that_differ_are_kept_in_the_type_of_their_default(tiny_geometry):
+    architecture = Architecture((place("lora", "attention.query", 0, 4, alpha=16),))
+    ((_, alpha),) = normalise(architecture, tiny_geometry("bert")).placements[0].options
+    assert alpha == 16.0 and isinstance(alpha, float)
+
+
+def test_normalising_keeps_training_and_quantisation_and_changes_nothing_the_second_time(tiny_geometry):
+    architecture = Architecture((place("lora", "ffn.in", 1, 4, alpha=0),), (("epochs", 2),), "nf4")
+    once = normalise(architecture, tiny_geometry("bert"))
+    assert (once.training, once.quantisation) == (architecture.training, architecture.quantisation)
+    assert normalise(once, tiny_geometry("bert")) == once
+
+
+def test_every_problem_is_reported_and_each_only_once(tiny_geometry):
+    architecture = Architecture(
+        (
+            place("lorra", "attention.query", 0, 4),
+            place("lorra", "attention.query", 1, 4),
+            place("lora", "attention.query", 5, 4),
+            place("lora", "attention.quary", 1, 4),
+            place("lora", "ffn", 0, 0, rank=8),
+            place("ia3", "ffn.hidden", 0, 4),
+        )
+    )
+    problems = problems_of(architecture, tiny_geometry("bert"))
+    assert sorted(problem.partition(";")[0] for problem in problems) == [
+        "ia3.size = 4: has no size",
+        "layer = 5: bert has layers 0 to 1",
+        "lora.options = 'rank': unknown",
+        "lora.site = 'ffn': cannot go there",
+        "lora.size = 0: must be 1 or more",
+        "module type = 'lorra': unknown",
+        "site of layer 1 = 'attention.quary': unknown",
+    ]
+
+
+def test_a_site_that_does_not_fit_is_answered_with_those_that_do(tiny_geometry):
+    (problem,) = problems_of(Architecture((place("serial_adapter", "norm.ffn", 0, 4),)), tiny_geometry("t5"))
+    assert problem.endswith("it can go to attention, ffn, cross_attention")
+
+
+def test_a_prefix_is_refused_where_the_family_has_no_place_for_it(tiny_geometry):
+    (problem,) = problems_of(Architecture((place("prefix", "attention.kv", 0, 4),)), tiny_geometry("deberta-v2"))
+    assert problem.startswith("site of layer 0 = 'attention.kv': unknown")
+
+
+@pytest.mark.parametrize(
+    ("module", "site", "option", "value", "wanted"),
+    [
+        ("lora", "ffn.in", "alpha", "16", "float"),
+        ("lora", "ffn.in", "alpha", True, "float"),
+        ("lora", "ffn.in", "alpha", float("nan"), "float"),
+        ("lora", "ffn.in", "alpha", float("inf"), "float"),
+        ("serial_adapter", "ffn", "bias", 1, "bool"),
+        ("serial_adapter", "ffn", "bias", 0.0, "bool"),
+        ("serial_adapter", "ffn", "bias", "false", "bool"),
+    ],
+)
+def test_an_option_of_another_type_is_refused(module, site, option, value, wanted, tiny_geometry):
+    architecture = Architecture((place(module, site, 0, 4, **{option: value}),))
+    (problem,) = problems_of(architecture, tiny_geometry("bert"))
+    assert problem.startswith(f"{module}.options.{option} = {value!r}: must be a") and wanted in problem
+
+
+@pytest.mark.parametrize("name", [name for name, module_type in TYPES.items() if module_type.sized])
+def test_a_sized_type_needs_a_size_of_one_or_more(name, tiny_geometry):
+    geometry = tiny_geometry("bert")
+    site = next(site for site in geometry.sites if site.kind in TYPES[name].kinds)
+    assert normalise(Architecture((place(name, site.name, 0, 1),)), geometry)
+    (problem,) = problems_of(Architecture((place(name, site.name, 0, 0),)), geometry)
+    assert problem == f"{name}.size = 0: must be 1 or more"
+
+
+def test_full_options_fill_in_the_defaults():
+    assert full_options(place("parallel_adapter", "ffn", 0, 4, bias=False)) == {"scale": 4.0, "bias": False}
+
+
+def test_the_count_adds_up_over_placements_and_is_zero_for_head_only(tiny_geometry):
+    geometry = tiny_geometry("bert")
+    parts = [place("lora", "attention.query", 0, 4), place("lora", "attention.query", 1, 2), place("ia3", "ffn.in", 0)]
+    assert count_parameters(Architecture(), geometry) == 0
+    assert [count_parameters(Architecture((part,)), geometry) for part in parts] == [4 * 64, 2 * 64, 48]
+    assert count_parameters(Architecture(tuple(parts)), geometry) == 6 * 64 + 48
+
+
+def test_counting_a_place_that_does_not_exist_is_refused(tiny_geometry):
+    with pytest.raises(InvalidInput, match="layer = 7"):
+        count_parameters(Architecture((place("ia3", "ffn.in", 7),)), tiny_geometry("bert"))
