@@ -50,7 +50,8 @@ class ModelGeometry:
         model_type: the config's ``model_type``.
         layers: number of layers, encoder and decoder together.
         width: width of the hidden states.
-        sites: every site of every layer, in the order in which the model computes them.
+        sites: every site of every layer, in the order in which the model computes them; but a norm follows its
+            sub-layer, also in a family that normalises before it.
     """
 
     model_type: str

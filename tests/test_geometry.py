@@ -91,13 +91,27 @@ def test_what_flows_through_every_site_has_its_widths(family, tiny_model, tiny_g
 
 
 @every_family
-def test_sites_are_listed_in_the_order_in_which_the_model_computes_them(family, tiny_model, tiny_geometry, tiny_batch):
-    model, geometry = tiny_model(family), tiny_geometry(family)
-    done = []
-    for path in dict.fromkeys(site.exit for site in geometry.sites if site.kind == "sublayer"):
-        model.base_model.get_submodule(path).register_forward_hook(lambda *_, path=path: done.append(path))
+def test_a_sublayer_starts_at_its_entry_ends_at_its_exit_and_they_follow_in_the_order_of_the_sites(
+    family, tiny_model, tiny_geometry, tiny_batch
+):
+    model, sublayers = tiny_model(family), [site for site in tiny_geometry(family).sites if site.kind == "sublayer"]
+    happened = []
+    for site in sublayers:
+        entry, exit = model.base_model.get_submodule(site.entry), model.base_model.get_submodule(site.exit)
+        entry.register_forward_pre_hook(lambda *_, site=site: happened.append(("starts", site.name, site.layer)))
+        exit.register_forward_hook(lambda *_, site=site: happened.append(("ends", site.name, site.layer)))
     model(**tiny_batch(family))
-    assert done == [site.exit for site in geometry.sites if site.kind == "sublayer"]
+    assert happened == [(what, site.name, site.layer) for site in sublayers for what in ("starts", "ends")]
+
+
+@every_family
+def test_norms_run_in_the_order_of_their_sites(family, tiny_model, tiny_geometry, tiny_batch):
+    model, norms = tiny_model(family), [site.exit for site in tiny_geometry(family).sites if site.kind == "norm"]
+    ran = []
+    for path in norms:
+        model.base_model.get_submodule(path).register_forward_hook(lambda *_, path=path: ran.append(path))
+    model(**tiny_batch(family))
+    assert ran == norms
 
 
 @every_family

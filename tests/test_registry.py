@@ -77,4 +77,3 @@ def test_every_module_type_keeps_the_contract():
     for name, module_type in types.items():
         assert isinstance(module_type, ModuleType), name
         assert module_type.kinds and module_type.summary and module_type.source, name
-        assert module_type.learning_rate > 0, name

@@ -39,7 +39,7 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"kv"}),
     build=_build,
     count=_count,
-    learning_rate=vector_rate(3e-2),
+    learning_rate=vector_rate(1e-1),
     identity=False,
     options={"std": 0.02},
 )

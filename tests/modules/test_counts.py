@@ -169,6 +169,14 @@ def test_the_formula_is_the_count_of_the_module_on_meta_and_nothing_of_it_is_rea
 
 
 @given(built_anywhere())
+def test_the_learning_rate_is_above_zero_and_never_rises_with_the_size(built):
+    module_type, site, size, _ = built
+    rate = module_type.learning_rate(site, size)
+    assert 0 < rate < float("inf")
+    assert module_type.learning_rate(site, 2 * size) <= rate
+
+
+@given(built_anywhere())
 def test_a_delta_keeps_the_shape_of_what_it_changes_whatever_the_dimensions_before(built):
     module_type, site, size, options = built
     module = module_type.build(site, size, options)
