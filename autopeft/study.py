@@ -59,6 +59,20 @@ class Trial:
     seconds: float
     attempts: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the trial as JSON values."""
+        return {
+            "trial": self.number,
+            "name": self.name or self.architecture.summary(),
+            "state": self.state,
+            "reason": self.reason,
+            "params": self.params,
+            "score": self.score,
+            "seconds": self.seconds,
+            "fingerprint": self.architecture.fingerprint,
+            "architecture": self.architecture.to_dict(),
+        }
+
 
 @dataclass(frozen=True)
 class Proposal:

@@ -7,17 +7,25 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from autopeft.architecture import Architecture
-from autopeft.base_models import BaseModel, describe_model, load_tokenizer, probe_quantisation
+from autopeft.base_models import (
+    BUNDLED,
+    BaseModel,
+    describe_model,
+    find_model,
+    load_tokenizer,
+    probe_quantisation,
+)
 from autopeft.baselines import baselines
 from autopeft.budget import Budget, parse_budget, parse_max_params
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
 from autopeft.messages import SearchSpec
 from autopeft.modules.plan import count_parameters, normalise
 from autopeft.registry import EXECUTORS, SAMPLERS
-from autopeft.space import Choice, SearchSpace, load_space
+from autopeft.space import Choice, SearchSpace, load_space, space_names
 from autopeft.tasks import TaskData, load_task
 
 VERSIONED = ("autopeft", "torch", "transformers", "peft", "optuna", "ray", "datasets", "bitsandbytes", "safetensors")
@@ -72,6 +80,7 @@ def submit(spec: SearchSpec) -> tuple[Plan, dict[str, Any]]:
             problems.extend(error.problems)
             return None
 
+    spec = attempt(lambda: _with_absolute_paths(spec)) or spec
     plan = attempt(lambda: make_plan(spec))
     task = attempt(lambda: load_task(spec.task))
     if problems:
@@ -138,6 +147,19 @@ def smallest(plan: Plan) -> int:
                 if changed < best:
                     point, best, improved = {**point, dimension.name: choice}, changed, True
     return int(best)
+
+
+def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
+    """Name local files so that a worker in another folder finds them."""
+    model, task = find_model(spec.model), Path(spec.task.name).expanduser()
+    changes: dict[str, Any] = {}
+    if model.local and spec.model not in BUNDLED:
+        changes["model"] = model.location
+    if task.exists():
+        changes["task"] = spec.task.model_copy(update={"name": str(task.resolve())})
+    if Path(spec.space).expanduser().is_file() and spec.space not in space_names():
+        changes["space"] = str(Path(spec.space).expanduser().resolve())
+    return spec.model_copy(update=changes)
 
 
 def _check_feasible(plan: Plan) -> None:

@@ -193,6 +193,8 @@ def _renew_head(model: PreTrainedModel, undo: list[Callable[[], None]]) -> dict[
         fresh = torch.zeros(old.shape, dtype=torch.float32)
         if old.dim() > 1:
             nn.init.normal_(fresh, std=std)
+        elif attribute == "weight":  # the gain of a norm
+            nn.init.ones_(fresh)
         parameter = nn.Parameter(fresh.to(old.device))
         setattr(owner, attribute, parameter)
         undo.append(partial(setattr, owner, attribute, old))

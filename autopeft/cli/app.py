@@ -1,0 +1,78 @@
+"""Gathers the commands, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from autopeft.errors import AutopeftError
+from autopeft.registry import Registry
+
+# In the order of a new user's path; a command that is not named here comes after these.
+ORDER = ("search", "list", "show", "front", "cancel", "resume", "export", "train", "predict", "dashboard", "doctor")
+COMMANDS: Registry[object] = Registry(
+    "autopeft.cli", "command", "command", frozenset({"app", "display", "options", "tables"})
+)
+INTERRUPTED = 130
+
+
+def make_app() -> typer.Typer:
+    """Return the application with every command."""
+    app = typer.Typer(
+        name="autopeft",
+        help="Find the PEFT configuration to train: a Pareto front of trainable parameters versus score.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    ) -> None:
+        if debug:
+            os.environ["AUTOPEFT_DEBUG"] = "1"
+
+    later = [name for name in COMMANDS.names if name not in ORDER]
+    for name in (*ORDER, *later):
+        module = importlib.import_module(f"autopeft.cli.{name}")
+        app.command(name=name)(module.command)
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        make_app()()
+    except AutopeftError as error:
+        _fail(error, f"error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `head` does; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        _fail(error, f"error: {type(error).__name__}: {error}\nThis is a fault of autopeft; --debug shows where.", 1)
+
+
+def _fail(error: Exception, message: str, code: int) -> None:
+    if os.environ.get("AUTOPEFT_DEBUG"):
+        raise error
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(importlib.metadata.version("autopeft"))
+        raise typer.Exit

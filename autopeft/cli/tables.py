@@ -1,0 +1,63 @@
+"""Tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from autopeft.answer import Answer, Row
+
+
+def print_answer(answer: Answer, console: Console) -> None:
+    """Print the front, and the baselines beside it."""
+    evidence = "confirmed on the validation split" if answer.confirmed else "proxy scores, not confirmed"
+    front = {row.trial for row in answer.front}
+    chosen = {answer.pick("best").trial: "best", answer.pick("knee").trial: "knee"} if answer.front else {}
+    title = f"Pareto front of {escape(answer.name)}: {answer.metric}, {evidence}"
+    console.print(_rows(title, answer.front, lambda row: chosen.get(row.trial, "")))
+    console.print(
+        _rows("Baselines", answer.baselines, lambda row: "on the front" if row.trial in front else "dominated")
+    )
+    if answer.baseline_hypervolume > 0:
+        ratio = answer.hypervolume / answer.baseline_hypervolume
+        console.print(
+            f"Hypervolume {answer.hypervolume:.3f}, {ratio:.2f} times that of the baselines alone "
+            f"({answer.baseline_hypervolume:.3f})."
+        )
+
+
+def _rows(title: str, rows: Iterable[Row], note: Callable[[Row], str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading, right in (("trial", True), ("params", True), ("%", True), ("score", True), ("seeds", True)):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    table.add_column("architecture", overflow="fold")
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            str(row.trial),
+            f"{row.params:,}",
+            f"{row.params_percent:.3f}",
+            score_text(row),
+            str(row.seeds),
+            escape(row.name),
+            note(row),
+        )
+    return table
+
+
+def score_text(row: Row) -> str:
+    """Return a row's score, with its deviation where there is one."""
+    return f"{row.score:.4f}" if row.score_std is None else f"{row.score:.4f} ± {row.score_std:.4f}"
+
+
+def print_table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]], console: Console) -> None:
+    """Print a plain table."""
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    console.print(table)

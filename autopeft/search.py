@@ -1,0 +1,155 @@
+"""The Python face of a search: submit it, run it, read its answer, take its winner away."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from autopeft.answer import Answer, Row
+from autopeft.budget import add_budget
+from autopeft.controller import Controller, Listener, open_study, read_answer, weights_path
+from autopeft.documents import parse
+from autopeft.errors import Conflict
+from autopeft.messages import SearchSpec
+from autopeft.settings import Settings
+from autopeft.store import SearchRecord, Store
+from autopeft.study import Study, Trial
+from autopeft.submission import make_plan, submit
+
+
+class Search:
+    """One search in the embedded store.
+
+    ::
+
+        search = autopeft.Search(model="minilm", task="docstrings", space="autopeft", budget=40).run()
+        search.front, search.baselines
+        search.export("recipe", "out", pick="knee")
+
+    Args:
+        options: the fields of :class:`autopeft.messages.SearchSpec`; ``task`` may be a plain name, ``budget`` and
+            ``max_params`` plain numbers.
+
+    Raises:
+        InvalidInput: with every problem of the request.
+        Conflict: the name is taken.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        plan, facts = submit(parse(SearchSpec, _as_document(options), "search"))
+        self._settings, self._store = _open()
+        self._record = self._store.create(plan.spec, facts)
+
+    @classmethod
+    def load(cls, name: str) -> Search:
+        """Return a stored search by id or name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        search = cls.__new__(cls)
+        search._settings, search._store = _open()
+        search._record = search._store.get(name)
+        return search
+
+    @property
+    def record(self) -> SearchRecord:
+        """The search as the store knows it now."""
+        return self._store.get(self._record.id)
+
+    def controller(self, listener: Listener = lambda _: None) -> Controller:
+        """Return a controller that owns the search, for one who wants to drain it; :meth:`run` makes its own."""
+        return Controller(self._store, self._record.id, self._settings, listener)
+
+    def run(self, listener: Listener = lambda _: None) -> Search:
+        """Work on the search, from wherever it stands, until it is done.
+
+        Raises:
+            Conflict: another controller is working on it.
+            NoFeasibleArchitecture: nothing meets the caps.
+        """
+        self.controller(listener).run()
+        return self
+
+    def resume(self, budget: str | int | None = None, listener: Listener = lambda _: None) -> Search:
+        """Go on with a search; ``budget`` replaces its budget, or adds to it as ``+20``."""
+        self.prepare_resume(budget)
+        return self.run(listener)
+
+    def prepare_resume(self, budget: str | int | None = None) -> None:
+        """Set the budget with which the search is to go on.
+
+        Raises:
+            InvalidInput: it is no budget, or has another unit than the search's.
+            Conflict: it is below what was spent already.
+        """
+        if budget is None:
+            return
+        spec = self.record.spec
+        changed = spec.model_copy(update={"budget": add_budget(spec.budget, str(budget))})
+        done = len([trial for trial in self.trials if trial.state != "running"])
+        trials = make_plan(changed).budget.trials
+        if trials is not None and trials < done:
+            raise Conflict(f"search {self.record.name!r} has {done} finished trials already; {trials} is fewer")
+        self._record = self._store.set_spec(self.record, changed)
+
+    def cancel(self) -> None:
+        """Ask whoever works on the search to stop; what is finished stays."""
+        self._store.request_cancel(self._record.id)
+
+    @property
+    def answer(self) -> Answer:
+        """Front, baselines and the rest, as far as the search is."""
+        return read_answer(self._store, self._record.id, self._study())
+
+    @property
+    def front(self) -> tuple[Row, ...]:
+        """Non-dominated architectures by ascending parameters."""
+        return self.answer.front
+
+    @property
+    def baselines(self) -> tuple[Row, ...]:
+        """Hand-made architectures."""
+        return self.answer.baselines
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every trial, by number."""
+        return self._study().trials()
+
+    def pick(self, choice: str = "best") -> Row:
+        """Return one row of the answer; see :meth:`autopeft.answer.Answer.pick`."""
+        return self.answer.pick(choice)
+
+    def weights(self, row: Row) -> Path | None:
+        """Return the file of a confirmed row's trained modules, or None where none were kept."""
+        path = weights_path(self._settings, self._record.id, row.architecture.fingerprint)
+        return path if path.exists() else None
+
+    def _study(self) -> Study:
+        record = self.record
+        return open_study(make_plan(record.spec), record, self._settings)
+
+
+def list_searches() -> list[SearchRecord]:
+    """Return all searches in the embedded store, newest first."""
+    return _open()[1].list()
+
+
+def _open() -> tuple[Settings, Store]:
+    import optuna  # noqa: PLC0415 - only to quiet it: its log lines repeat our own progress
+
+    optuna.logging.set_verbosity(logging.WARNING)
+    settings = Settings.from_environment()
+    return settings, Store(settings.database_url)
+
+
+def _as_document(options: dict[str, Any]) -> dict[str, Any]:
+    document = dict(options)
+    if isinstance(document.get("task"), str):
+        document["task"] = {"name": document["task"]}
+    for key in ("budget", "max_params"):
+        if isinstance(document.get(key), (int, float)):
+            document[key] = str(document[key])
+    return document
