@@ -7,7 +7,7 @@ a hub id ``org/name[@revision]``. Weights are read from safetensors alone, and n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,6 +63,16 @@ class BaseModel:
     parameters: int
     fingerprint: str
 
+    def require(self, fingerprint: str) -> None:
+        """Check that these are the weights that something was made for.
+
+        Raises:
+            InvalidInput: the fingerprint is another than this model's.
+        """
+        if fingerprint != self.fingerprint:
+            remedy = f"its weights are {self.fingerprint}; this was made for {fingerprint}, so bring those back"
+            raise InvalidInput(Problem("base model", self.source.name, remedy))
+
 
 def find_model(name: str) -> ModelSource:
     """Return where the model of that name is read from.
@@ -97,10 +107,29 @@ def describe_model(name: str) -> BaseModel:
     source = find_model(name)
     config = _config(source)
     geometry = ModelGeometry.from_config(config.to_dict())
-    with torch.device("meta"), _quiet():
-        model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-    parameters = sum(parameter.numel() for parameter in model.base_model.parameters())
+    parameters = sum(parameter.numel() for parameter in _on_meta(config).base_model.parameters())
     return BaseModel(source, geometry, parameters, _fingerprint(source, config))
+
+
+def empty_model(name: str, outputs: int) -> PreTrainedModel:
+    """Return the model with a head of ``outputs`` on the ``meta`` device: names, classes and shapes, no weights.
+
+    Raises:
+        InvalidInput: there is no such model.
+    """
+    config = _config(find_model(name))
+    config.num_labels = outputs
+    return _on_meta(config)
+
+
+def read_parameters(name: str, paths: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return some of the base model's own parameters, by their paths in it, in float32 on the CPU.
+
+    Raises:
+        InvalidInput: there is no such model.
+    """
+    base = load_model(name, "classification", 1, torch.device("cpu"), torch.float32).base_model
+    return {path: base.get_parameter(path).detach().clone() for path in paths}
 
 
 def load_model(
@@ -199,6 +228,13 @@ def _config(source: ModelSource) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(source.location, revision=source.revision or "main")
     assert isinstance(config, PreTrainedConfig)
     return config
+
+
+def _on_meta(config: PreTrainedConfig) -> PreTrainedModel:
+    with torch.device("meta"), _quiet():
+        model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    assert isinstance(model, PreTrainedModel)
+    return model
 
 
 def _fingerprint(source: ModelSource, config: PreTrainedConfig) -> str:

@@ -35,16 +35,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping.
+def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """Read a YAML file of at most ``most_bytes`` that holds one mapping.
 
     Raises:
         InvalidInput: the file is missing, too large, not UTF-8, not YAML, or holds something else.
     """
     if not path.is_file():
         raise InvalidInput(Problem("file", str(path), "no such file"))
-    if path.stat().st_size > MOST_BYTES:
-        raise InvalidInput(Problem("file", str(path), f"larger than {MOST_BYTES} bytes"))
+    if path.stat().st_size > most_bytes:
+        raise InvalidInput(Problem("file", str(path), f"larger than {most_bytes} bytes"))
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except UnicodeDecodeError as error:

@@ -123,6 +123,7 @@ class TrialReport(Message):
         peak_memory: bytes: of the GPU if one was used, else of the process.
         best_step: the step whose weights were scored, of ``steps``.
         curve: (step, held-out score) of every evaluation.
+        center, scale: a regression's output, times ``scale`` and plus ``center``, is in the task's own units.
         weights: trained tensors in safetensors format, if they were asked for.
     """
 
@@ -140,6 +141,8 @@ class TrialReport(Message):
     best_step: int = 0
     steps: int = 0
     curve: tuple[tuple[int, float], ...] = ()
+    center: float = 0.0
+    scale: float = 1.0
     device: str = ""
     weights: bytes | None = Field(default=None, exclude=True, repr=False)
 

@@ -1,13 +1,18 @@
 """Shared fixtures: one tiny model per family, made from its config on the spot."""
 
 import copy
+import importlib.metadata
 
 import hypothesis
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from autopeft.base_models import describe_model
 from autopeft.geometry import ModelGeometry
+from autopeft.messages import TaskSpec
+from autopeft.recipe import Recipe
+from autopeft.tasks import load_task
 
 # A busy machine is no reason to fail, and a test run says the same twice.
 hypothesis.settings.register_profile("autopeft", deadline=None, derandomize=True)
@@ -125,3 +130,71 @@ def _with_random_weights(config):
                 if parameter.dim() == 1:  # norms start at one and biases at zero, which would hide mistakes
                     parameter.add_(0.1 * torch.randn_like(parameter))
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def make_recipe():
+    """``make_recipe(model, task, architecture, ...)``: a recipe for a model and a task that are there."""
+
+    def make(model, task, architecture, fidelity=None, settings=None, **changes):
+        base, data = describe_model(model), load_task(task)
+        document = {
+            "schema": 1,
+            "name": "tests-3",
+            "created": "2026-11-21T14:05:09Z",
+            "base_model": {
+                "name": model,
+                "location": "folder" if "/" in model else "bundled",
+                "revision": None,
+                "hash": base.fingerprint,
+                "parameters": base.parameters,
+            },
+            "task": {
+                **task.model_dump(),
+                "metric": data.metric,
+                "hash": data.fingerprint,
+                "kind": data.kind,
+                "labels": data.labels,
+                "rows": {part: len(getattr(data, part)) for part in ("train", "holdout", "validation", "test")},
+            },
+            "architecture": architecture,
+            "training": {
+                "precision": "float32",
+                "fidelity": {"rows": 32, "epochs": 1, "evaluations": 1, **(fidelity or {})},
+                "settings": {"batch_size": 8, **(settings or {})},
+            },
+            "seeds": [0],
+            "scores": {
+                "metric": data.metric,
+                "mean": 0.5,
+                "std": None,
+                "seeds": 1,
+                "confirmed": False,
+                "split": "holdout",
+            },
+            "counts": {"params": 1000, "params_percent": 0.1},
+            "search": {
+                "id": "s-1",
+                "name": "tests",
+                "trial": 3,
+                "space": "lora",
+                "sampler": "tpe",
+                "budget": "4",
+            },
+            "versions": {"peft": importlib.metadata.version("peft"), "torch": "1.0"},
+        }
+        return Recipe.model_validate({**document, **changes})
+
+    return make
+
+
+@pytest.fixture
+def table(tmp_path):
+    """``table(name, rows)``: a CSV file of these rows, the first of them the header; its task."""
+
+    def write(name, rows, **spec):
+        path = tmp_path / name
+        path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+        return TaskSpec(name=str(path), **spec)
+
+    return write

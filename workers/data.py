@@ -97,7 +97,7 @@ class EncodedTask:
     """A task's splits for one tokeniser. A regression's training targets are brought to mean 0 and deviation 1.
 
     Attributes:
-        center, scale: what a regression's output is multiplied by and added to, to be in the task's own units.
+        center, scale: a regression's output, times ``scale`` and plus ``center``, is in the task's own units.
     """
 
     data: TaskData

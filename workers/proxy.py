@@ -19,6 +19,11 @@ from workers.training import TrainingStopped, train
 _residency: Residency | None = None
 
 
+def use_threads(threads: int) -> None:
+    """Compute on that many CPU threads."""
+    torch.set_num_threads(threads)
+
+
 def run(request: TrialRequest) -> TrialReport:
     """Carry out a request and report on it; a run that fails is a report with a reason, never an exception."""
     global _residency  # one per process: it is what stays
@@ -78,6 +83,8 @@ def _run(request: TrialRequest, residency: Residency, started: float) -> TrialRe
         best_step=outcome.best_step,
         steps=outcome.steps,
         curve=tuple(outcome.curve),
+        center=task.center,
+        scale=task.scale,
         device=device_name(device, residency.dtype(request)),
         weights=weights,
     )

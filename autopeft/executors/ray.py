@@ -5,6 +5,7 @@ Ray holds nothing that is needed: requests and reports live here and in the data
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import os
@@ -29,16 +30,14 @@ class _Worker:
     """The actor: a process with ``workers.proxy`` in it."""
 
     def __init__(self, threads: int) -> None:
-        import torch  # noqa: PLC0415 - in the worker's process, not in the controller's
-
-        from workers import proxy  # noqa: PLC0415
-
-        torch.set_num_threads(threads)
+        # Reached by name, and here: it loads torch in the worker's process, not in the controller's.
+        proxy = importlib.import_module("workers.proxy")
+        proxy.use_threads(threads)
         self._run = proxy.run
 
     def run(self, request: str) -> tuple[str, bytes | None]:
         """Carry out a request; both messages travel as JSON, weights beside the report."""
-        report = self._run(TrialRequest.model_validate_json(request))
+        report: TrialReport = self._run(TrialRequest.model_validate_json(request))
         return report.model_dump_json(), report.weights
 
     def pid(self) -> int:

@@ -1,0 +1,5 @@
+"""``python -m autopeft``."""
+
+from autopeft.cli import main
+
+main()

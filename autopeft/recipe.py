@@ -1,0 +1,208 @@
+"""A recipe: one architecture on one base model and task, how it is trained, and what it has scored.
+
+It is what a search leaves behind for a person, as a YAML file; ``docs/recipe.md`` explains every key. Reading or
+writing one needs neither torch nor the model nor the data.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from autopeft.architecture import Architecture
+from autopeft.documents import parse, read_yaml
+from autopeft.errors import InvalidInput, Problem
+from autopeft.messages import Fidelity, Message, Precision, TaskSpec, TrainingSettings
+from autopeft.storage import write_atomically
+
+SCHEMA: Literal[1] = 1
+MOST_BYTES = 1024 * 1024  # every layer of a large model may have sizes of its own
+HEADER = """\
+# A recipe of AutoPEFT: one PEFT architecture on one base model and task, and how it is trained.
+# Train it:  autopeft train {name} --out trained
+# Every key is explained in docs/recipe.md.
+"""
+
+
+def _read_architecture(value: object) -> Architecture:
+    if isinstance(value, Architecture):
+        return value
+    try:
+        return Architecture.from_dict(value)  # type: ignore[arg-type]
+    except (TypeError, AttributeError) as error:  # a number where a list should be, and the like
+        raise ValueError(f"not an architecture: {error}") from error
+
+
+ArchitectureField = Annotated[
+    Architecture,
+    PlainValidator(_read_architecture),
+    PlainSerializer(Architecture.to_dict, return_type=dict[str, Any]),
+    WithJsonSchema({"type": "object"}),
+]
+
+
+class RecipeModel(Message):
+    """The base model.
+
+    Attributes:
+        name: as it was asked for: ``minilm``, the path of a folder, or a hub id.
+        location: whether a dependency carries it, or where its files are.
+        revision: of a hub model, as asked for.
+        hash: SHA-256 (16 hexadecimal digits) of local weights, or the hub's commit.
+        parameters: of the base model without a task head.
+    """
+
+    name: str
+    location: Literal["bundled", "folder", "hub"]
+    revision: str | None
+    hash: str
+    parameters: int = Field(ge=1)
+
+    @property
+    def address(self) -> str:
+        """The name under which exactly this model is loaded: a hub model at its commit."""
+        return f"{self.name.partition('@')[0]}@{self.hash}" if self.location == "hub" else self.name
+
+
+class RecipeTask(TaskSpec):
+    """The task: how to read it, and what it was when the search read it.
+
+    Attributes:
+        hash: 16 hexadecimal digits over all rows, labels and splits.
+        labels: class names; empty for a regression.
+        metric: what was maximised, the default of the task filled in.
+        rows: rows of each split.
+    """
+
+    metric: str
+    hash: str
+    kind: Literal["classification", "regression"]
+    labels: tuple[str, ...]
+    rows: dict[str, int]
+
+    @property
+    def spec(self) -> TaskSpec:
+        """How to read the task, alone."""
+        return TaskSpec(**self.model_dump(include=set(TaskSpec.model_fields)))
+
+
+class RecipeTraining(Message):
+    """How it is trained; the architecture's own ``training`` overrides ``settings``.
+
+    Attributes:
+        precision: type in which the frozen base model is stored and computed.
+        fidelity: how much training: all of it, not a proxy's.
+        settings: of the optimiser.
+    """
+
+    precision: Precision
+    fidelity: Fidelity
+    settings: TrainingSettings
+
+
+class RecipeScores(Message):
+    """What it scored in the search.
+
+    Attributes:
+        metric: what ``mean`` is of; higher is better.
+        std: sample standard deviation over seeds; None with fewer than two.
+        seeds: runs that ``mean`` is of.
+        confirmed: whether these are runs at full fidelity; else it is one proxy run.
+        split: rows that were scored: ``validation`` if confirmed, else ``holdout``, which the search chose by.
+    """
+
+    metric: str
+    mean: float
+    std: float | None
+    seeds: int = Field(ge=1)
+    confirmed: bool
+    split: Literal["validation", "holdout"]
+
+
+class RecipeCounts(Message):
+    """Trainable parameters without the task head, and their percentage of the base model's."""
+
+    params: int = Field(ge=0)
+    params_percent: float = Field(ge=0)
+
+
+class RecipeSearch(Message):
+    """Where it was found: the search, and its number in it."""
+
+    id: str
+    name: str
+    trial: int
+    space: str
+    sampler: str
+    budget: str
+
+
+class Recipe(Message):
+    """One architecture with everything that training it again needs.
+
+    Attributes:
+        created: when the recipe was made, in UTC to the second.
+        seeds: with which it was scored, and is trained unless other seeds are asked for.
+        versions: of the packages in the search, by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_alias=True, validate_by_name=True)
+
+    schema_version: Literal[1] = Field(validation_alias="schema", serialization_alias="schema")
+    name: str
+    created: Annotated[AwareDatetime, AfterValidator(lambda t: t.astimezone(UTC).replace(microsecond=0))]
+    base_model: RecipeModel
+    task: RecipeTask
+    architecture: ArchitectureField
+    training: RecipeTraining
+    seeds: tuple[int, ...] = Field(min_length=1)
+    scores: RecipeScores
+    counts: RecipeCounts
+    search: RecipeSearch
+    versions: dict[str, str]
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read a recipe's file.
+
+    Raises:
+        InvalidInput: it is missing, no recipe, of a newer AutoPEFT, or has mistakes; all of them are listed.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise InvalidInput(Problem("recipe", str(path), "a folder; give the path of the recipe.yaml in it"))
+    document = read_yaml(path, MOST_BYTES)
+    schema = document.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        here = importlib.metadata.version("autopeft")
+        remedy = f"newer than AutoPEFT {here}, which reads schema {SCHEMA}; upgrade with pip install -U autopeft"
+        raise InvalidInput(Problem(f"{path.name}: schema", schema, remedy))
+    return parse(Recipe, document, path.name)
+
+
+def write_recipe(recipe: Recipe, path: Path | str) -> None:
+    """Write a recipe as YAML; :func:`read_recipe` gives an equal one back."""
+    path = Path(path).expanduser()
+    write_atomically(path, HEADER.format(name=path.name) + dump_recipe(recipe))
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return a recipe as YAML text, its keys in the order of the model."""
+    document = recipe.model_dump(mode="json", by_alias=True)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes plain lists on one line, and no aliases, which :func:`autopeft.documents.read_yaml` does not read."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        plain = not any(isinstance(item, (dict, list)) for item in sequence)
+        return super().represent_sequence(tag, sequence, flow_style=plain)

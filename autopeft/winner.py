@@ -1,0 +1,71 @@
+"""From a row of a search's answer to its recipe."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from autopeft.answer import Row
+from autopeft.recipe import (
+    SCHEMA,
+    Recipe,
+    RecipeCounts,
+    RecipeModel,
+    RecipeScores,
+    RecipeSearch,
+    RecipeTask,
+    RecipeTraining,
+)
+from autopeft.store import SearchRecord
+
+LOCAL_HASH = re.compile(r"[0-9a-f]{16}")
+
+
+def make_recipe(record: SearchRecord, row: Row) -> Recipe:
+    """Return the recipe of one row; neither the model nor the data is needed."""
+    spec, facts = record.spec, record.facts
+    return Recipe(
+        schema_version=SCHEMA,
+        name=f"{record.name}-{row.trial}",
+        created=datetime.now(UTC),
+        base_model=_model(spec.model, facts),
+        task=_task(record),
+        architecture=row.architecture,
+        training=RecipeTraining(precision=spec.precision, fidelity=spec.full, settings=spec.training),
+        seeds=tuple(range(spec.confirm)) if row.confirmed else (spec.seed,),
+        scores=RecipeScores(
+            metric=facts["metric"],
+            mean=row.score,
+            std=row.score_std,
+            seeds=row.seeds,
+            confirmed=row.confirmed,
+            split="validation" if row.confirmed else "holdout",
+        ),
+        counts=RecipeCounts(params=row.params, params_percent=row.params_percent),
+        search=RecipeSearch(
+            id=record.id,
+            name=record.name,
+            trial=row.trial,
+            space=spec.space,
+            sampler=spec.sampler,
+            budget=spec.budget,
+        ),
+        versions=facts["versions"],
+    )
+
+
+def _model(name: str, facts: dict[str, Any]) -> RecipeModel:
+    # A hub model's hash is its commit or branch. Submission has made the path of a folder absolute.
+    if not LOCAL_HASH.fullmatch(facts["model_hash"]):
+        location, revision = "hub", name.partition("@")[2] or None
+    else:
+        location, revision = ("folder" if "/" in name or "\\" in name else "bundled"), None
+    document = {"name": name, "location": location, "revision": revision, "hash": facts["model_hash"]}
+    return RecipeModel.model_validate({**document, "parameters": facts["base_parameters"]})
+
+
+def _task(record: SearchRecord) -> RecipeTask:
+    facts = record.facts
+    found = {key: facts[key] for key in ("kind", "labels", "metric", "rows")}
+    return RecipeTask.model_validate({**record.spec.task.model_dump(), **found, "hash": facts["task_hash"]})
