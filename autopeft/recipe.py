@@ -200,9 +200,17 @@ def dump_recipe(recipe: Recipe) -> str:
 class _Dumper(yaml.SafeDumper):
     """Writes plain lists on one line, and no aliases, which :func:`autopeft.documents.read_yaml` does not read."""
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # PyYAML folds line breaks such as U+0085 in its other styles, and they come back as spaces.
+        style = None if data.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
     def ignore_aliases(self, data: object) -> bool:
         return True
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
         plain = not any(isinstance(item, (dict, list)) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=plain)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)

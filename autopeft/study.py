@@ -9,11 +9,13 @@ its log axis), and also the points that were refused or known already, which nev
 from __future__ import annotations
 
 import json
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeGuard
 
 import optuna
@@ -34,6 +36,9 @@ from autopeft.space import Choice, Dimension, Point, SearchSpace
 # A sampler that proposes known or refused points this often in a row gets help from random points.
 PATIENCE = 20
 RANDOM_DRAWS = 2000
+# How many single changes are tried to bring a random point to a wanted cost.
+CHANGES = 200
+OUT_OF_REACH = 99.0
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,9 @@ class Study:
         # A resumed sampler has lost its random state: it goes on from a seed of its own, not from its start.
         seed = seed + 1_000_003 * len(past)
         self._random = random.Random(seed)
-        self._memory = optuna.create_study(
-            directions=["minimize", "maximize"], sampler=SAMPLERS.get(sampler).create(space, seed)
-        )
+        chosen = SAMPLERS.get(sampler)
+        self._memory = optuna.create_study(directions=["minimize", "maximize"], sampler=chosen.create(space, seed))
+        self._spread = chosen.spread
         self._asked: dict[int, optuna.Trial] = {}
         self._known: dict[str, Trial] = {trial.architecture.fingerprint: trial for trial in past}
         for frozen in self._record.get_trials(deepcopy=False):
@@ -142,6 +147,11 @@ class Study:
         Raises:
             NoFeasibleArchitecture: neither the sampler nor thousands of random draws met the caps.
         """
+        points = len([trial for trial in self._known.values() if not trial.name])
+        if points < self._spread:
+            spread = self._propose_by_cost(points)
+            if spread is not None:
+                return spread
         for _ in range(PATIENCE):
             memory = self._memory.ask(fixed_distributions=self._sampled)
             proposal = self._consider(_to_point(memory.params, self.space), memory)
@@ -205,13 +215,57 @@ class Study:
             return None
         return Proposal(point, architecture, params, memory)
 
+    def _propose_by_cost(self, index: int) -> Proposal | None:
+        """Return a new point whose cost is near the index's place on the cost axis."""
+        lowest, highest = self._cost_range
+        target = lowest + _van_der_corput(index) * (highest - lowest)
+        for _ in range(PATIENCE):
+            proposal = self._consider(self._approach(target), None)
+            if proposal is not None:
+                return self._with_memory(proposal)
+        return None
+
+    @cached_property
+    def _cost_range(self) -> tuple[float, float]:
+        return self._cost(self._approach(-math.inf)), self._cost(self._approach(math.inf))
+
+    def _approach(self, target: float) -> Point:
+        """Return a random valid point, changed in single dimensions as long as that brings its cost to the target."""
+
+        def distance(point: Point) -> float:
+            # An infinite target stands for the lowest or highest cost there is.
+            cost = self._cost(point)
+            if cost == OUT_OF_REACH:
+                return math.inf
+            return math.copysign(cost, -target) if math.isinf(target) else abs(cost - target)
+
+        point, _ = self.space.sample(self._random)
+        least = distance(point)
+        for _ in range(CHANGES):
+            dimension = self._random.choice(self.space.dimensions)
+            changed = {**point, dimension.name: dimension.sample(self._random)}
+            if self.space.decode(changed) is not None and (reached := distance(changed)) <= least:
+                point, least = changed, reached
+        return point
+
+    def _cost(self, point: Point) -> float:
+        """Return the point's cost, or :data:`OUT_OF_REACH` where a cap forbids it."""
+        decoded = self.space.decode(point)
+        admitted = None if decoded is None else self._admit(decoded)
+        return OUT_OF_REACH if admitted is None else cost_axis(admitted[1])
+
+    def _with_memory(self, proposal: Proposal) -> Proposal:
+        """Put a point that the sampler did not propose into its study, so that it learns from it."""
+        self._memory.enqueue_trial(_from_point(proposal.point, self.space))
+        return replace(proposal, memory=self._memory.ask(fixed_distributions=self._sampled))
+
     def _propose_at_random(self) -> Proposal | None:
         admitted_any = False
         for _ in range(RANDOM_DRAWS):
             point, decoded = self.space.sample(self._random)
             proposal = self._consider(point, None)
             if proposal is not None:
-                return proposal
+                return self._with_memory(proposal)
             admitted_any = admitted_any or self._admit(decoded) is not None
         if admitted_any or self._known:
             return None
@@ -307,6 +361,16 @@ class _Chosen(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         return self._point[param_name]
+
+
+def _van_der_corput(index: int) -> float:
+    """Return the index-th number of a sequence whose every beginning fills [0, 1) evenly."""
+    value, denominator = 0.0, 1.0
+    while index:
+        denominator *= 2
+        index, bit = divmod(index, 2)
+        value += bit / denominator
+    return value
 
 
 def _readable(dimension: Dimension) -> BaseDistribution:

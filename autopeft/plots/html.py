@@ -72,6 +72,7 @@ def _layout(page: Page) -> Style:
         "showlegend": False,
         "hovermode": "closest",
         "barmode": "overlay",
+        "modebar": {"orientation": "v", "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {
             "bgcolor": "white",
             "bordercolor": MUTED,
@@ -141,7 +142,14 @@ def _draw_trade_off(figure: go.Figure, panel: TradeOff) -> None:
     for label in panel.labels:
         _draw_label(figure, panel, label)
     if panel.axis.cut is not None:
-        look = {"text": "//", "font": body(BODY, MUTED), "bgcolor": "white", "borderpad": 0, "showarrow": False}
+        look = {
+            "text": "//",
+            "font": body(BODY, MUTED),
+            "bgcolor": "white",
+            "borderpad": 0,
+            "showarrow": False,
+            "yanchor": "middle",
+        }
         figure.add_annotation(x=panel.axis.cut, y=0, yref="y domain", **look)
 
 

@@ -29,7 +29,7 @@ def dot(radius: float, colour: str) -> Style:
 def diamond(radius: float, *, filled: bool) -> Style:
     """Return the style of baselines' marks: filled if they are on the front."""
     face, edge, width = (BASELINE, "white", 1.0) if filled else ("white", BASELINE, 1.8)
-    return {"symbol": "diamond", "size": 2.3 * radius * SCALE, "color": face, "line": {"color": edge, "width": width}}
+    return {"symbol": "diamond", "size": 1.9 * radius * SCALE, "color": face, "line": {"color": edge, "width": width}}
 
 
 def write(figure: go.Figure, page: Page, line: Line, angle: int = 0) -> None:

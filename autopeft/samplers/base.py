@@ -23,8 +23,11 @@ class Sampler:
         summary: one line for people.
         source: paper or library.
         create: makes the Optuna sampler for a space and a seed.
+        spread: how many first points are spread evenly over the cost axis instead of asked from the sampler. Random
+            points of a space are nearly all dear (its largest module decides), while half of a front is cheap.
     """
 
     summary: str
     source: str
     create: Callable[[SearchSpace, int], BaseSampler]
+    spread: int = 0

@@ -10,13 +10,19 @@ from optuna.samplers import BaseSampler, GPSampler
 from autopeft.samplers.base import Sampler
 from autopeft.space import SearchSpace
 
+# First points, which the model is first fitted to.
+SPREAD = 12
+
 
 def _create(space: SearchSpace, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return GPSampler(seed=seed, n_startup_trials=10)
+        return GPSampler(seed=seed, n_startup_trials=SPREAD)
 
 
 SAMPLER = Sampler(
-    summary="Gaussian process with log expected hypervolume improvement", source="Optuna", create=_create
+    summary="Gaussian process with log expected hypervolume improvement",
+    source="Optuna",
+    create=_create,
+    spread=SPREAD,
 )

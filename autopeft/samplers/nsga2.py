@@ -15,4 +15,6 @@ def _create(space: SearchSpace, seed: int) -> BaseSampler:
     return NSGAIISampler(seed=seed, population_size=POPULATION)
 
 
-SAMPLER = Sampler(summary="the evolutionary NSGA-II", source="Deb et al. 2002; Optuna", create=_create)
+SAMPLER = Sampler(
+    summary="the evolutionary NSGA-II", source="Deb et al. 2002; Optuna", create=_create, spread=POPULATION
+)

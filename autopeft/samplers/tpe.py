@@ -7,13 +7,17 @@ from optuna.samplers import BaseSampler, TPESampler
 from autopeft.samplers.base import Sampler
 from autopeft.space import SearchSpace
 
+# First points, which the model is first fitted to.
+SPREAD = 12
+
 
 def _create(space: SearchSpace, seed: int) -> BaseSampler:
-    return TPESampler(seed=seed, n_startup_trials=10, constant_liar=True)
+    return TPESampler(seed=seed, n_startup_trials=SPREAD, constant_liar=True)
 
 
 SAMPLER = Sampler(
     summary="multi-objective tree-structured Parzen estimator",
     source="Ozaki et al. 2022, JAIR 73; Optuna",
     create=_create,
+    spread=SPREAD,
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from peft import PeftConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.base_models import describe_model
@@ -171,8 +172,6 @@ LORAS = st.lists(
 @pytest.fixture(scope="module")
 def twelve_layers(tiny_config, tmp_path_factory):
     """A BERT with layers of one and of two digits, where names that are looked for as suffixes go wrong."""
-    from transformers import AutoModelForSequenceClassification
-
     model = AutoModelForSequenceClassification.from_config(tiny_config("bert", num_hidden_layers=12))
     folder = tmp_path_factory.mktemp("twelve")
     model.save_pretrained(folder)
