@@ -29,6 +29,7 @@ from transformers import (
 from autopeft.architecture import Quantisation
 from autopeft.errors import InvalidInput, Problem
 from autopeft.geometry import ModelGeometry
+from autopeft.modules.attach import head_parameters
 from autopeft.modules.attention import IMPLEMENTATION
 from autopeft.tasks.base import Kind
 
@@ -148,19 +149,25 @@ def load_model(
     source = find_model(name)
     options: dict[str, Any] = {}
     if quantisation != "none":
-        options["quantization_config"] = _quantisation_config(quantisation, dtype)
+        head = {parameter.partition(".")[0] for parameter in head_parameters(empty_model(name, outputs))}
+        options["quantization_config"] = _quantisation_config(quantisation, dtype, sorted(head))
         options["device_map"] = {"": device}
-    with _quiet(), _model_errors(source):
-        model = AutoModelForSequenceClassification.from_pretrained(
+    with _quiet(), _model_errors(source), torch.random.fork_rng(devices=[]):
+        # Tensors that the files lack, as the pooler of a BERT saved from its language model, are the same every time.
+        torch.manual_seed(0)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             source.location,
             revision=source.revision or "main",
             num_labels=outputs,
             problem_type="regression" if kind == "regression" else "single_label_classification",
             dtype=dtype,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # of the head, which may be another task's
+            output_loading_info=True,
             **options,
         )
     assert isinstance(model, PreTrainedModel)
+    _refuse_mismatches(source, model, report["mismatched_keys"])
     if any(site.kind == "kv" for site in describe_model(name).geometry.sites):
         model.set_attn_implementation(IMPLEMENTATION)
     if model.config.pad_token_id is None:
@@ -212,11 +219,13 @@ def _quantised_linear(quantisation: Quantisation) -> nn.Module:
     return Linear8bitLt(64, 64, has_fp16_weights=False)
 
 
-def _quantisation_config(quantisation: Quantisation, dtype: torch.dtype) -> BitsAndBytesConfig:
+def _quantisation_config(quantisation: Quantisation, dtype: torch.dtype, head: list[str]) -> BitsAndBytesConfig:
+    # The head trains, in float32; despite its name the option holds for four bits too.
     if quantisation == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=head)  # type: ignore[no-untyped-call]
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
+        llm_int8_skip_modules=head,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
@@ -245,6 +254,17 @@ def _fingerprint(source: ModelSource, config: PreTrainedConfig) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _refuse_mismatches(
+    source: ModelSource, model: PreTrainedModel, mismatched: Iterable[tuple[str, Any, Any]]
+) -> None:
+    # Each is a parameter's name, its shape in the file, and its shape in the model.
+    base = f"{model.base_model_prefix}."
+    wrong = sorted((name, tuple(found)) for name, found, _ in mismatched if name.startswith(base))
+    if wrong:
+        remedy = f"its config does not fit its weights: {wrong[0][0]} is {wrong[0][1]} in the file"
+        raise InvalidInput(Problem("model", source.name, remedy))
 
 
 @contextmanager

@@ -11,11 +11,13 @@ from autopeft.budget import add_budget
 from autopeft.controller import Controller, Listener, open_study, read_answer, weights_path
 from autopeft.documents import parse
 from autopeft.errors import Conflict
+from autopeft.exporters import export
 from autopeft.messages import SearchSpec
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
 from autopeft.study import Study, Trial
 from autopeft.submission import make_plan, submit
+from autopeft.winner import make_recipe
 
 
 class Search:
@@ -121,6 +123,16 @@ class Search:
     def pick(self, choice: str = "best") -> Row:
         """Return one row of the answer; see :meth:`autopeft.answer.Answer.pick`."""
         return self.answer.pick(choice)
+
+    def export(self, export_format: str, out: Path | str, pick: str = "best") -> list[Path]:
+        """Write one architecture in a format that other tools read, and return the files.
+
+        Raises:
+            LossyExport: the format cannot hold the architecture; the reasons are listed.
+            InvalidInput: there is no such format or pick.
+        """
+        row = self.pick(pick)
+        return export(make_recipe(self.record, row), export_format, self.weights(row), Path(out))
 
     def weights(self, row: Row) -> Path | None:
         """Return the file of a confirmed row's trained modules, or None where none were kept."""

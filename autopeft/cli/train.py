@@ -1,8 +1,53 @@
-"""``autopeft train``."""
+"""``autopeft train``: retrain a recipe at full fidelity."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-def command() -> None:
-    """Placeholder that its own commit replaces."""
-    raise NotImplementedError
+import typer
+
+from autopeft.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from autopeft.messages import TrialReport
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml, as `autopeft export` writes it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained model; it is created.")],
+    seeds: Annotated[int, typer.Option(help="How many seeds to train; the best on held-out rows is kept.", min=1)] = 1,
+    executor: Annotated[str, typer.Option(help="inline, or ray to train seeds side by side.")] = "inline",
+    workers: Annotated[int, typer.Option(help="Training processes at a time, with ray.", min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe and save a model that `autopeft predict` loads; scores on validation and test, over seeds."""
+
+    from rich.console import Console
+
+    from autopeft.cli.tables import print_table
+    from autopeft.recipe import read_recipe
+    from autopeft.retrain import retrain
+    from autopeft.settings import Settings
+
+    def listener(seed: int, report: TrialReport) -> None:
+        outcome = f"failed ({report.reason})" if report.state == "failed" else f"{report.seconds:.1f} s"
+        print(f"seed {seed}: {outcome}", file=sys.stderr)
+
+    address = Settings.from_environment().ray_address
+    summary = retrain(
+        read_recipe(recipe), range(seeds), out, executor, workers, listener=listener, ray_address=address
+    )
+    for warning in summary.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if as_json:
+        print((summary.folder / "metrics.json").read_text(encoding="utf-8"))
+        return
+    rows = [
+        (part, metric, f"{spread.mean:.4f}", "" if spread.std is None else f"{spread.std:.4f}")
+        for part, metrics in summary.scores.items()
+        for metric, spread in metrics.items()
+    ]
+    print_table(f"{seeds} seed(s)", ("split", "metric", "mean", "deviation"), rows, Console())
+    print(f"wrote {summary.folder}; use it: autopeft predict {summary.folder} --input FILE")

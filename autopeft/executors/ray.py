@@ -9,6 +9,7 @@ import importlib
 import logging
 import math
 import os
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from autopeft.messages import TrialReport, TrialRequest
 
 STARTS = 3  # a run that is lost is started again at most twice
 GRACE_SECONDS = 20.0  # beyond a request's own wall limit, before its worker is taken for hung
+KNOCK_SECONDS = 5.0
 OBJECT_STORE_BYTES = 200 * 1024 * 1024  # reports are small; the default would take a third of the memory
 
 
@@ -162,6 +164,7 @@ def _initialise(options: ExecutorOptions) -> None:
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if options.ray_address:
+            _knock(options.ray_address)
             ray.init(address=options.ray_address, **common)
         else:
             ray.init(
@@ -171,9 +174,16 @@ def _initialise(options: ExecutorOptions) -> None:
                 _node_ip_address="127.0.0.1",
                 **common,
             )
-    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+    except (RayError, OSError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster at {options.ray_address}" if options.ray_address else "Ray does not start here"
         raise AutopeftError(f"{where}: {error}; --executor inline needs none") from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens at ``host:port``: Ray itself would go on trying for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def _share(workers: int) -> tuple[dict[str, Any], int]:

@@ -14,6 +14,8 @@ from autopeft.plots.layers import make_layer_panel
 from autopeft.plots.trade_off import TradeOff, make_trade_off
 from autopeft.plots.wording import subtitle
 
+LONGEST_NAME = 80
+
 
 def make_chart(answer: Answer) -> Chart:
     """Lay out the chart of an answer.
@@ -42,7 +44,7 @@ def _finite(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 def _title(name: str, rest: str) -> str:
     """Return the title, with the end of the name left out where it is too long for one line."""
-    shown, mark = name, ""
+    shown, mark = name[:LONGEST_NAME], "…" if len(name) > LONGEST_NAME else ""
     while shown and text_size(shown + mark + rest, TITLE, bold=True)[0] > PANEL_WIDTH:
         shown, mark = shown[:-1].rstrip(), "…"
     return shown + mark + rest

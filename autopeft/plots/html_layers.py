@@ -20,8 +20,7 @@ def draw_layers(figure: go.Figure, page: Page) -> None:
     """Draw the panel."""
     panel, zero = page.chart.layers, page.layers_zero
     _draw_boxes(figure, zero, panel.cells, {"color": CELL}, "cells")
-    for module, sized in sorted({(bar.placement.module, bool(bar.placement.size)) for bar in panel.bars}):
-        bars = [bar for bar in panel.bars if (bar.placement.module, bool(bar.placement.size)) == (module, sized)]
+    for (module, sized), bars in panel.bars_by_look.items():
         boxes, hover = [bar.box for bar in bars], [_bar_text(bar) for bar in bars]
         _draw_boxes(figure, zero, boxes, _fill(panel, module, sized), module_name(module), hover)
     for inside in (True, False):
@@ -56,7 +55,7 @@ def _fill(panel: LayerPanel, module: str, sized: bool) -> Style:
     colour = panel.colours[module]
     if sized:
         return {"color": colour, "line": {"width": 0}}
-    pattern = {"shape": "/", "fgcolor": colour, "bgcolor": tint(colour, 0.25), "size": 5, "solidity": 0.2}
+    pattern = {"shape": "/", "fgcolor": colour, "bgcolor": tint(colour, 0.25), "size": 7, "solidity": 0.2}
     return {"color": tint(colour, 0.25), "line": {"color": colour, "width": 0.8}, "pattern": pattern}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ GAP = 6.0
 RINGS = (0.0, 10.0, 24.0, 42.0, 64.0, 90.0, 120.0, 160.0, 210.0, 270.0, 340.0, 420.0)
 DIRECTIONS = tuple((math.cos(a), math.sin(a)) for a in (math.tau * i / 16 for i in range(16)))
 COST_OF_COVERING = 25.0
-COST_OF_CROSSING = 40.0
+COST_OF_CROSSING = 60.0
 COST_OF_LEADER = 12.0
 
 
@@ -78,7 +79,7 @@ class Label:
         wish = self.wish
         x, y = self.box.nearest(wish.x, wish.y)
         far = math.hypot(x - wish.x, y - wish.y)
-        if far <= wish.radius + GAP + 8:
+        if far <= wish.radius + GAP + 14:
             return None
         share = wish.radius / far
         return (x, y), (wish.x + (x - wish.x) * share, wish.y + (y - wish.y) * share)
@@ -88,7 +89,9 @@ class Label:
 def text_size(text: str, size: float, bold: bool = False) -> tuple[float, float]:
     """Return width and height of a line of text in DejaVu Sans, which is wider than most fonts."""
     font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
+    with warnings.catch_warnings():  # of glyphs that the font lacks: they are measured as boxes
+        warnings.simplefilter("ignore", UserWarning)
+        width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
     return float(width), 1.16 * size
 
 
@@ -110,7 +113,7 @@ def place(wishes: Sequence[Wish], taken: Iterable[Box], panel: Box, covered: Seq
         if free:
             label = min((Label(wish, box) for box in free), key=lambda one: _cost(one, obstacles, covered))
             labels.append(label)
-            obstacles.append(label.box)
+            obstacles += [label.box, *_leader_boxes(label)]
     return labels
 
 
@@ -130,13 +133,23 @@ def _push(direction: float) -> float:
     return max(-1.0, min(1.0, 1.5 * direction))
 
 
+def _leader_boxes(label: Label) -> Iterator[Box]:
+    """Return small boxes along the leader that keep later labels off it."""
+    if label.leader is not None:
+        (x0, y0), (x1, y1) = label.leader
+        steps = 1 + int(math.dist(*label.leader) / 5)
+        yield from (Box.around(x0 + (x1 - x0) * i / steps, y0 + (y1 - y0) * i / steps, 5, 5) for i in range(steps))
+
+
 def _cost(label: Label, obstacles: Sequence[Box], covered: Sequence[Box]) -> float:
     wish = label.wish
     x, y = label.box.nearest(wish.x, wish.y)
     cost = math.hypot(x - wish.x, y - wish.y) + COST_OF_COVERING * sum(map(label.box.overlaps, covered))
     if label.leader is None:
         return cost
-    return cost + COST_OF_LEADER + COST_OF_CROSSING * _crossings(*label.leader, [*obstacles, *covered])
+    foreign = [box for box in obstacles if box.nearest(wish.x, wish.y) != (wish.x, wish.y)]
+    crossed = 3 * _crossings(*label.leader, foreign) + _crossings(*label.leader, covered)
+    return cost + COST_OF_LEADER + COST_OF_CROSSING * crossed
 
 
 def _crossings(start: tuple[float, float], end: tuple[float, float], boxes: Sequence[Box]) -> int:

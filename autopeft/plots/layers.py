@@ -74,6 +74,14 @@ class LayerPanel:
     bottom: float
 
     @property
+    def bars_by_look(self) -> dict[tuple[str, bool], list[Bar]]:
+        """The bars by module type and whether they have a size."""
+        looks: dict[tuple[str, bool], list[Bar]] = {}
+        for bar in self.bars:
+            looks.setdefault((bar.placement.module, bool(bar.placement.size)), []).append(bar)
+        return looks
+
+    @property
     def badge_height(self) -> float:
         """Height of the columns' numbers."""
         return self.depth * self.row_height + (STRIP_HEIGHT if self.strip else 0) + BADGE_HEIGHT / 2

@@ -10,17 +10,17 @@ from autopeft.plots.base import BODY, SMALL
 from autopeft.plots.labels import Box
 from autopeft.plots.layers import LayerPanel
 from autopeft.plots.palette import CELL, INK, MUTED, ink_on, tint
-from autopeft.plots.png_pen import diamond, dot, rectangle, write
+from autopeft.plots.png_pen import diamond, dot, rectangles, write
 
 HATCH = "////"
 
 
 def draw_layers(axes: Axes, panel: LayerPanel) -> None:
     """Draw the panel on axes whose units are its pixels."""
-    for cell in panel.cells:
-        rectangle(axes, cell, facecolor=CELL, linewidth=0)
+    rectangles(axes, panel.cells, facecolor=CELL, linewidth=0)
+    for (module, sized), bars in panel.bars_by_look.items():
+        rectangles(axes, [bar.box for bar in bars], **_fill(panel, module, sized))
     for bar in panel.bars:
-        rectangle(axes, bar.box, **_fill(panel, bar.placement.module, bool(bar.placement.size)))
         if bar.label:
             colour = ink_on(panel.colours[bar.placement.module]) if bar.inside else INK
             write(axes, bar.label.text, bar.label.x, bar.label.y, bar.label.size, color=colour)
@@ -32,7 +32,7 @@ def draw_layers(axes: Axes, panel: LayerPanel) -> None:
         write(axes, "layer", -86, panel.depth * panel.row_height / 2, BODY, rotation=90, va="center")
     for entry in panel.legend:
         swatch = Box(entry.x, entry.y - 11, entry.x + 26, entry.y + 11)
-        rectangle(axes, swatch, **_fill(panel, entry.module, entry.sized))
+        rectangles(axes, [swatch], **_fill(panel, entry.module, entry.sized))
         write(axes, entry.text, entry.x + 34, entry.y, BODY, ha="left")
     _draw_columns(axes, panel)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.collections import PolyCollection
 
 from autopeft.plots.labels import Box
 from autopeft.plots.palette import BASELINE, INK
@@ -31,6 +32,7 @@ def diamond(axes: Axes, at: tuple[float, float], radius: float, *, filled: bool)
     axes.plot(*at, "D", ms=1.7 * radius * POINTS, mfc=face, mec=edge, mew=width, zorder=6 if filled else 5)
 
 
-def rectangle(axes: Axes, box: Box, **style: Any) -> None:
-    """Draw a rectangle."""
-    axes.add_patch(Rectangle((box.left, box.bottom), box.right - box.left, box.top - box.bottom, **style))
+def rectangles(axes: Axes, boxes: Iterable[Box], **style: Any) -> None:
+    """Draw rectangles of one style."""
+    corners = [[(b.left, b.bottom), (b.right, b.bottom), (b.right, b.top), (b.left, b.top)] for b in boxes]
+    axes.add_collection(PolyCollection(corners, **style), autolim=False)

@@ -54,16 +54,18 @@ def _confirmation(answer: Answer) -> str:
 
 def architecture_text(architecture: Architecture) -> list[str]:
     """Return the architecture drawn in monospaced lines: layers from the top down, one column a module type."""
-    if not architecture.placements:
-        return ["head only: no modules"]
-    modules = architecture.module_types
-    rows = [("layer", *(module_name(module) for module in modules))]
-    for layers, cells in _alike_layers(architecture):
-        rows.append((layers, *cells))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    more = len(lines) - MOST_LINES
-    return lines if more <= 0 else [*lines[:MOST_LINES], f"... and {more} more lines"]
+    drawn = _grid(architecture) if architecture.placements else ["head only: no modules"]
+    more = len(drawn) - MOST_LINES
+    lines = drawn if more <= 0 else [*drawn[:MOST_LINES], f"... and {more} more lines"]
+    lines += [f"{name}: {value}" for name, value in architecture.training]
+    return lines if architecture.quantisation == "none" else [*lines, f"base model: {architecture.quantisation}"]
+
+
+def _grid(architecture: Architecture) -> list[str]:
+    rows = [("layer", *map(module_name, architecture.module_types))]
+    rows += [(layers, *cells) for layers, cells in _alike_layers(architecture)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _alike_layers(architecture: Architecture) -> list[tuple[str, tuple[str, ...]]]:

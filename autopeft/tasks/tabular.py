@@ -93,6 +93,24 @@ def raw_task(tables: Mapping[str, Table], spec: TaskSpec) -> RawTask:
     return RawTask(columns.kind, rows["train"], rows.get("validation"), rows.get("test"))
 
 
+def read_texts(table: Table, text: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Read the one or two text columns of a table to predict on; found by common names where none are named.
+
+    Raises:
+        InvalidInput: there are none, or a row lacks its text.
+    """
+    names = tuple(text) or _common_texts(table.names)
+    problems = [_no_column("text", name, table.names, table.origin) for name in names if name not in table.names]
+    if not names:
+        problems.append(_none_found("text", table.names, table.origin, TEXTS))
+    if problems:
+        raise InvalidInput(*problems)
+    columns = [_strings(table, name, "text", problems) for name in names]
+    if problems:
+        raise InvalidInput(*problems)
+    return columns[0], columns[1] if len(columns) == 2 else None
+
+
 def find_columns(spec: TaskSpec, names: Sequence[str], origin: str) -> Columns:
     """Return the columns that the spec names, or those with common names where it names none.
 

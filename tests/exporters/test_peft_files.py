@@ -30,7 +30,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
-warnings.simplefilter("error")
+warnings.simplefilter("error", UserWarning)
+warnings.filterwarnings("ignore", "Unsupported layer type.*Norm")  # peft says so of every norm that it tunes
 logits = {}
 for name, case in json.load(open(sys.argv[1])).items():
     base = AutoModelForSequenceClassification.from_pretrained(case["base"], num_labels=3)

@@ -1,0 +1,42 @@
+"""Base models whose files do not hold exactly what a classifier of this task has."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from autopeft.base_models import load_model, read_parameters
+from autopeft.errors import InvalidInput
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    tiny_model("bert").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_head_of_another_task_is_no_obstacle(folder, tiny_model):
+    model = load_model(str(folder), "classification", 5, CPU, torch.float32)
+    assert model.classifier.out_features == 5
+    wanted = tiny_model("bert").bert.encoder.layer[1].output.LayerNorm.weight
+    path = "encoder.layer.1.output.LayerNorm.weight"
+    assert torch.equal(read_parameters(str(folder), [path])[path], wanted)
+
+
+def test_tensors_that_the_files_lack_are_the_same_at_every_load(folder):
+    file = folder / "model.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if "pooler" not in k}, file, metadata={"format": "pt"})
+    state = torch.random.get_rng_state()
+    poolers = [load_model(str(folder), "classification", 3, CPU, torch.float32).bert.pooler for _ in range(2)]
+    assert torch.equal(poolers[0].dense.weight, poolers[1].dense.weight)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_config_that_does_not_fit_the_weights_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
+    with pytest.raises(InvalidInput, match=r"its config does not fit its weights: bert.encoder.layer.0.*\(48"):
+        load_model(str(folder), "classification", 3, CPU, torch.float32)
