@@ -23,7 +23,6 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe and save a model that `autopeft predict` loads; scores on validation and test, over seeds."""
-
     from rich.console import Console
 
     from autopeft.cli.tables import print_table
