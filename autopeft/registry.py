@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pkgutil
+import re
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from autopeft.errors import InvalidInput, Problem
@@ -22,23 +23,24 @@ class Registry(Generic[T]):
 
     Args:
         package: dotted name of the package, as ``autopeft.modules``.
-        attribute: module-level name that every implementation defines, as ``MODULE_TYPE``.
+        attribute: module-level name that every implementation defines, as ``MODULE_TYPE``; a file of the package that
+            does not define it is part of the machinery.
         kind: what one implementation is called in messages, as ``module type``.
-        contract: file stems of the package that are not implementations.
     """
 
-    def __init__(self, package: str, attribute: str, kind: str, contract: frozenset[str]) -> None:
+    def __init__(self, package: str, attribute: str, kind: str) -> None:
         self.package = package
         self.attribute = attribute
         self.kind = kind
-        self._contract = contract
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all implementations, sorted, without importing them."""
+        """Names of all implementations, sorted; files are read for it, not imported."""
         spec = importlib.util.find_spec(self.package)
-        paths = list(spec.submodule_search_locations or []) if spec else []
-        return tuple(sorted(m.name for m in pkgutil.iter_modules(paths) if m.name not in self._contract))
+        folders = [Path(path) for path in (spec.submodule_search_locations or [] if spec else [])]
+        defines = re.compile(rf"^(?:def )?{re.escape(self.attribute)}\b", re.MULTILINE)
+        files = [path for folder in folders for path in folder.glob("*.py")]
+        return tuple(sorted(path.stem for path in files if defines.search(path.read_text(encoding="utf-8"))))
 
     def get(self, name: str) -> T:
         """Import and return the implementation of that name.
@@ -56,13 +58,12 @@ class Registry(Generic[T]):
         return {name: self.get(name) for name in self.names}
 
 
-# Every extension point. The packages give each its contract's type; here they can be listed without importing them.
-MODULE_TYPES: Registry[Any] = Registry(
-    "autopeft.modules", "MODULE_TYPE", "module type", frozenset({"base", "attach", "attention", "plan"})
-)
-TASK_SOURCES: Registry[Any] = Registry(
-    "autopeft.tasks", "TASK_SOURCE", "task source", frozenset({"base", "formats", "load", "metrics", "tabular"})
-)
-SAMPLERS: Registry[Any] = Registry("autopeft.samplers", "SAMPLER", "sampler", frozenset({"base"}))
-EXECUTORS: Registry[Any] = Registry("autopeft.executors", "EXECUTOR", "executor", frozenset({"base"}))
-EXPORTERS: Registry[Any] = Registry("autopeft.exporters", "EXPORTER", "format", frozenset({"base"}))
+# Every extension point of code. The packages give each its contract's type; here they can be listed without importing
+# them.
+MODULE_TYPES: Registry[Any] = Registry("autopeft.modules", "MODULE_TYPE", "module type")
+TASK_SOURCES: Registry[Any] = Registry("autopeft.tasks", "TASK_SOURCE", "task source")
+SAMPLERS: Registry[Any] = Registry("autopeft.samplers", "SAMPLER", "sampler")
+EXECUTORS: Registry[Any] = Registry("autopeft.executors", "EXECUTOR", "executor")
+EXPORTERS: Registry[Any] = Registry("autopeft.exporters", "EXPORTER", "format")
+PLOT_FORMATS: Registry[Any] = Registry("autopeft.plots", "PLOT_FORMAT", "plot format")
+COMMANDS: Registry[Any] = Registry("autopeft.cli", "command", "command")

@@ -11,7 +11,7 @@ NAMES_IN_A_FRESH_PROCESS = """
 import sys
 from autopeft.registry import Registry
 
-registry = Registry("autopeft.modules", "MODULE_TYPE", "module type", frozenset({"base", "plan"}))
+registry = Registry("autopeft.modules", "MODULE_TYPE", "module type")
 print(" ".join(registry.names))
 print(" ".join(name for name in sys.modules if name.startswith(("torch", "transformers", "autopeft.modules"))))
 """
@@ -23,11 +23,11 @@ def toys(tmp_path, monkeypatch):
     package = tmp_path / "toybox"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "base.py").write_text("TOY = 'the contract'")
+    (package / "base.py").write_text("TOYS = 'all of them; a TOY is one'")
     (package / "spinning_top.py").write_text("TOY = 'hums'")
-    (package / "broken.py").write_text("raise RuntimeError('imported')")
+    (package / "broken.py").write_text("raise RuntimeError('imported')\nTOY = 'never'")
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield Registry("toybox", "TOY", "toy", frozenset({"base"}))
+    yield Registry("toybox", "TOY", "toy")
     for name in [name for name in sys.modules if name.partition(".")[0] == "toybox"]:
         del sys.modules[name]
 
@@ -41,7 +41,7 @@ def test_names_are_listed_without_importing_any_implementation():
     assert imported == ""
 
 
-def test_names_are_the_file_stems_outside_the_contract(toys):
+def test_names_are_the_stems_of_the_files_that_define_the_attribute(toys):
     assert toys.names == ("broken", "spinning_top")
 
 
@@ -68,7 +68,7 @@ def test_what_is_no_implementation_is_unknown(toys, name):
 
 
 def test_a_package_that_does_not_exist_has_no_names():
-    assert Registry("no_such_package_at_all", "X", "x", frozenset()).names == ()
+    assert Registry("no_such_package_at_all", "X", "x").names == ()
 
 
 def test_every_module_type_keeps_the_contract():

@@ -11,13 +11,10 @@ from typing import Annotated
 import typer
 
 from autopeft.errors import AutopeftError
-from autopeft.registry import Registry
+from autopeft.registry import COMMANDS
 
 # In the order of a new user's path; a command that is not named here comes after these.
 ORDER = ("search", "list", "show", "front", "cancel", "resume", "export", "train", "predict", "dashboard", "doctor")
-COMMANDS: Registry[object] = Registry(
-    "autopeft.cli", "command", "command", frozenset({"app", "display", "options", "tables"})
-)
 INTERRUPTED = 130
 
 

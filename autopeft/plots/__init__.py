@@ -2,38 +2,16 @@
 
 from pathlib import Path
 
+from autopeft import registry
 from autopeft.answer import Answer
 from autopeft.errors import InvalidInput, Problem
 from autopeft.plots.base import PlotFormat
 from autopeft.plots.chart import make_chart
-from autopeft.registry import Registry
 from autopeft.storage import write_atomically
 
 __all__ = ["PLOT_FORMATS", "PlotFormat", "plot_front"]
 
-PLOT_FORMATS: Registry[PlotFormat] = Registry(
-    "autopeft.plots",
-    "PLOT_FORMAT",
-    "plot format",
-    frozenset(
-        {
-            "axis",
-            "bars",
-            "base",
-            "chart",
-            "html_layers",
-            "html_pen",
-            "labels",
-            "layers",
-            "page",
-            "palette",
-            "png_layers",
-            "png_pen",
-            "trade_off",
-            "wording",
-        }
-    ),
-)
+PLOT_FORMATS: registry.Registry[PlotFormat] = registry.PLOT_FORMATS
 
 
 def plot_front(answer: Answer, path: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from autopeft.answer import Row
 from autopeft.architecture import Placement
-from autopeft.plots.base import SMALL
 from autopeft.plots.labels import Box, text_size
+from autopeft.plots.sizes import SMALL
 
 SIZE_TEXT = 17.0
 STRIP_HEIGHT = 26.0

@@ -1,6 +1,6 @@
 """The contract of a plot format, and the chart that every format draws.
 
-A chart is laid out once, in pixels of a page that is :data:`WIDTH` wide with its origin at the bottom left of each
+A chart is laid out once, in the pixels of :mod:`autopeft.plots.sizes`, with its origin at the bottom left of each
 panel; a format draws it and decides nothing about it.
 """
 
@@ -8,18 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from autopeft.plots.layers import LayerPanel
-    from autopeft.plots.trade_off import TradeOff
-
-WIDTH = 1600
-LEFT, RIGHT = 130, 40
-PANEL_WIDTH = WIDTH - LEFT - RIGHT
-
-# Font sizes.
-TITLE, HEADING, BODY, SMALL = 34.0, 26.0, 22.0, 18.0
+from autopeft.plots.layers import LayerPanel
+from autopeft.plots.trade_off import TradeOff
 
 
 @dataclass(frozen=True)

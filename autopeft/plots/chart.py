@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from autopeft.answer import Answer, Row
 from autopeft.errors import NoFeasibleArchitecture
-from autopeft.plots.base import PANEL_WIDTH, TITLE, Chart
+from autopeft.plots.base import Chart
 from autopeft.plots.labels import text_size
 from autopeft.plots.layers import make_layer_panel
+from autopeft.plots.sizes import PANEL_WIDTH, TITLE
 from autopeft.plots.trade_off import TradeOff, make_trade_off
 from autopeft.plots.wording import subtitle
 

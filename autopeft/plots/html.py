@@ -8,12 +8,13 @@ from html import escape
 import plotly.graph_objects as go
 import plotly.io
 
-from autopeft.plots.base import BODY, LEFT, RIGHT, SMALL, WIDTH, Chart, PlotFormat
+from autopeft.plots.base import Chart, PlotFormat
 from autopeft.plots.html_layers import draw_layers
 from autopeft.plots.html_pen import FONT, MONOSPACE, SCALE, Style, body, diamond, dot, draw_marks, row_text, write
 from autopeft.plots.labels import Label
 from autopeft.plots.page import BELOW_PLOT, KeyEntry, Line, Page
 from autopeft.plots.palette import BASELINE, FAINT, GRID, INK, MUTED
+from autopeft.plots.sizes import BODY, LEFT, RIGHT, SMALL, WIDTH
 from autopeft.plots.trade_off import BASELINE_RADIUS, HEIGHT, OTHER_RADIUS, Mark, TradeOff
 
 # Nothing is loaded from anywhere, even if a plotly to come would like to.

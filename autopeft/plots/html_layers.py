@@ -8,12 +8,12 @@ from html import escape
 import plotly.graph_objects as go
 
 from autopeft.plots.bars import Bar, Text
-from autopeft.plots.base import BODY, LEFT, SMALL
 from autopeft.plots.html_pen import SCALE, Style, diamond, dot, draw_marks, row_text, write
 from autopeft.plots.labels import Box
 from autopeft.plots.layers import LayerPanel
 from autopeft.plots.page import Line, Page
 from autopeft.plots.palette import CELL, INK, MUTED, ink_on, module_name, tint
+from autopeft.plots.sizes import BODY, LEFT, SMALL
 
 
 def draw_layers(figure: go.Figure, page: Page) -> None:

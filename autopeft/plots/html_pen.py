@@ -9,9 +9,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from autopeft.answer import Row
-from autopeft.plots.base import SMALL, WIDTH
 from autopeft.plots.page import Line, Page
 from autopeft.plots.palette import BASELINE, INK
+from autopeft.plots.sizes import SMALL, WIDTH
 from autopeft.plots.wording import architecture_text, evidence_text, percent_text
 
 SCALE = 0.7  # of a pixel of the chart's page: 1120 of them side by side

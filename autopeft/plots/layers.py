@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from autopeft.answer import Answer, Row
 from autopeft.architecture import Placement
 from autopeft.plots.bars import STRIP_HEIGHT, Bar, Text, make_bars, site_marks, size_range, size_strip
-from autopeft.plots.base import BODY, PANEL_WIDTH, SMALL
 from autopeft.plots.labels import Box, text_size
 from autopeft.plots.palette import module_colours, module_name
+from autopeft.plots.sizes import BODY, PANEL_WIDTH, SMALL
 from autopeft.plots.wording import params_text, score_text
 
 WIDEST_COLUMN = 360.0

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from autopeft.plots.base import BODY, HEADING, LEFT, SMALL, TITLE, WIDTH, Chart
+from autopeft.plots.base import Chart
 from autopeft.plots.labels import text_size
 from autopeft.plots.palette import INK, MUTED
+from autopeft.plots.sizes import BODY, HEADING, LEFT, SMALL, TITLE, WIDTH
 from autopeft.plots.trade_off import HEIGHT as PLOT_HEIGHT
 from autopeft.plots.wording import params_text
 

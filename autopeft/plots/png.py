@@ -9,12 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from autopeft.plots.base import BODY, LEFT, PANEL_WIDTH, SMALL, WIDTH, Chart, PlotFormat
+from autopeft.plots.base import Chart, PlotFormat
 from autopeft.plots.labels import Label
 from autopeft.plots.page import KeyEntry, Page
 from autopeft.plots.palette import BASELINE, FAINT, GRID, INK, MUTED
 from autopeft.plots.png_layers import draw_layers
 from autopeft.plots.png_pen import DPI, POINTS, diamond, dot, write
+from autopeft.plots.sizes import BODY, LEFT, PANEL_WIDTH, SMALL, WIDTH
 from autopeft.plots.trade_off import BASELINE_RADIUS, HEIGHT, OTHER_RADIUS, Mark, TradeOff
 
 

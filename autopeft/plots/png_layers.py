@@ -6,11 +6,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from autopeft.plots.base import BODY, SMALL
 from autopeft.plots.labels import Box
 from autopeft.plots.layers import LayerPanel
 from autopeft.plots.palette import CELL, INK, MUTED, ink_on, tint
 from autopeft.plots.png_pen import diamond, dot, rectangles, write
+from autopeft.plots.sizes import BODY, SMALL
 
 HATCH = "////"
 

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 from autopeft.answer import Answer, Row
 from autopeft.plots.axis import ParamsAxis
-from autopeft.plots.base import BODY, PANEL_WIDTH
 from autopeft.plots.labels import Box, Label, Wish, place
 from autopeft.plots.palette import BASELINE_TEXT, INK
+from autopeft.plots.sizes import BODY, PANEL_WIDTH
 
 HEIGHT = 680
 FRONT_RADIUS, CROWDED_RADIUS, BASELINE_RADIUS, OTHER_RADIUS = 16.0, 9.0, 11.0, 5.0

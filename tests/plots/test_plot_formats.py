@@ -12,9 +12,9 @@ from PIL import Image
 
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture
 from autopeft.plots import PLOT_FORMATS, plot_front
-from autopeft.plots.base import WIDTH
 from autopeft.plots.chart import make_chart
 from autopeft.plots.html import make_figure
+from autopeft.plots.sizes import WIDTH
 
 HOSTILE = "</script><script>alert('x')</script> & $x^$ {0} \"q\""
 

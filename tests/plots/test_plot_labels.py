@@ -6,8 +6,8 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autopeft.plots.base import PANEL_WIDTH
 from autopeft.plots.labels import Box, Wish, place, text_size
+from autopeft.plots.sizes import PANEL_WIDTH
 from autopeft.plots.trade_off import HEIGHT, make_trade_off
 
 PANEL = Box(0, 0, PANEL_WIDTH, HEIGHT)

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from autopeft.plots.axis import ParamsAxis
-from autopeft.plots.base import PANEL_WIDTH
 from autopeft.plots.chart import make_chart
 from autopeft.plots.layers import make_layer_panel
 from autopeft.plots.palette import module_colours
+from autopeft.plots.sizes import PANEL_WIDTH
 from autopeft.plots.trade_off import make_trade_off
 from autopeft.plots.wording import architecture_text, params_text, percent_text, score_text
 from autopeft.registry import MODULE_TYPES
