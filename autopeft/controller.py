@@ -8,8 +8,8 @@ next start, from the evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from autopeft.answer import Answer, candidates, make_answer
@@ -17,6 +17,7 @@ from autopeft.errors import AutopeftError, NoFeasibleArchitecture
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.lease import Lease
 from autopeft.messages import TrialReport, TrialRequest
+from autopeft.progress import Listener, Progress
 from autopeft.settings import Settings
 from autopeft.storage import write_atomically
 from autopeft.store import SearchRecord, SearchState, Store
@@ -29,31 +30,6 @@ FAILURES_IN_A_ROW = 5
 WEIGHTS_SEED = 0
 # Of a wall-time budget, confirmation is left at most this share.
 MOST_CONFIRMATION = 0.6
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a search is, after each step.
-
-    Attributes:
-        phase: ``search`` or ``confirm``.
-        done: runs finished in this phase, of ``total`` (None where the budget is time).
-        seconds_left: estimate, or what the budget leaves.
-        event: one line on what just happened, or empty.
-    """
-
-    phase: str
-    done: int
-    total: int | None
-    running: int
-    best: float | None
-    hypervolume: float
-    seconds: float
-    seconds_left: float | None
-    event: str
-
-
-Listener = Callable[[Progress], None]
 
 
 class Controller:
@@ -147,7 +123,12 @@ class Controller:
             for report in executor.wait(WAIT_SECONDS):
                 trial = self._finish(running.pop(report.key), report, plan)
                 self._report("search", plan, len(running), _describe(trial))
-            if self._out_of_time(plan) or self._lease.lost:
+            if self._lease.lost:
+                return
+            if self._out_of_time(plan):
+                for key, trial in running.items():
+                    report = TrialReport.failure(key, "stopped", "the wall-time budget ended")
+                    self._study.tell(trial.number, report, None)
                 return
 
     def _upcoming(self, plan: Plan) -> Iterator[Trial]:

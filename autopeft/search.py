@@ -8,11 +8,12 @@ from typing import Any
 
 from autopeft.answer import Answer, Row
 from autopeft.budget import add_budget
-from autopeft.controller import Controller, Listener, open_study, read_answer, weights_path
+from autopeft.controller import Controller, open_study, read_answer, weights_path
 from autopeft.documents import parse
 from autopeft.errors import Conflict
 from autopeft.exporters import export
 from autopeft.messages import SearchSpec
+from autopeft.progress import Listener
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
 from autopeft.study import Study, Trial

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from autopeft.controller import Controller, Progress
+from autopeft.controller import Controller
+from autopeft.progress import Progress
 
 
 class Display:
