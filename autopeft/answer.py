@@ -73,7 +73,8 @@ class Answer:
     Attributes:
         front: non-dominated rows by ascending parameters, baselines among them.
         baselines: every hand-made row.
-        others: searched rows that are not on the front.
+        others: searched rows that are not on the front; where the front is confirmed they are mostly not, and carry
+            their proxy scores.
         confirmed: whether scores are confirmed means on the validation split.
         base_parameters: of the base model; the front's reference cost.
     """
@@ -172,6 +173,7 @@ def make_answer(
     proxies = [_proxy_row(trial, base) for trial in trials if trial.score is not None]
     confirmed = [row for row in (_confirmed_row(p, confirmations) for p in proxies) if row is not None]
     rows = confirmed or proxies
+    there = {row.trial for row in rows}
     on_front = [rows[i] for i in non_dominated([row.point for row in rows])]
     return Answer(
         search=search,
@@ -180,7 +182,11 @@ def make_answer(
         metric=str(facts["metric"]),
         front=tuple(on_front),
         baselines=tuple(row for row in rows if row.baseline),
-        others=tuple(row for row in rows if not row.baseline and row not in on_front),
+        others=tuple(
+            row
+            for row in (*rows, *(proxy for proxy in proxies if proxy.trial not in there))
+            if not row.baseline and row not in on_front
+        ),
         confirmed=bool(confirmed),
         base_parameters=base,
     )

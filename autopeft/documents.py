@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from autopeft.errors import InvalidInput, Problem
+from autopeft.mistakes import explain
 
 MOST_BYTES = 64 * 1024
 Document = TypeVar("Document", bound=BaseModel)
@@ -28,11 +30,17 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
             if key_node.value in seen:
                 message = f"the key {key_node.value!r} is there twice"
                 raise yaml.constructor.ConstructorError(None, None, message, key_node.start_mark)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+# PyYAML reads YAML 1.1, where `1e-4` is text; in YAML 1.2, as people know it, it is a number.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*[eE][-+]?\d+\Z"), list("-+0123456789"))
 
 
 def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
@@ -47,13 +55,24 @@ def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
         raise InvalidInput(Problem("file", str(path), f"larger than {most_bytes} bytes"))
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise InvalidInput(Problem("file", str(path), f"cannot be read: {error.strerror}")) from error
     except UnicodeDecodeError as error:
         raise InvalidInput(Problem("file", str(path), f"not UTF-8 at byte {error.start}")) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InvalidInput(Problem("file", str(path), f"not valid YAML: {error}")) from error
+    except RecursionError as error:
+        raise InvalidInput(Problem("file", str(path), "nested too deeply")) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that does not exist, and the like
+        raise InvalidInput(Problem("file", str(path), f"not valid YAML: {_in_one_line(error)}")) from error
     if not isinstance(document, dict):
         raise InvalidInput(Problem("file", str(path), "must hold a mapping of keys to values"))
     return {str(key): value for key, value in document.items()}
+
+
+def _in_one_line(error: Exception) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error).split("\n")[0]
+    mark = error.problem_mark
+    return f"{error.problem}, line {mark.line + 1}, column {mark.column + 1}"
 
 
 def parse(model: type[Document], document: dict[str, Any], origin: str) -> Document:
@@ -65,30 +84,5 @@ def parse(model: type[Document], document: dict[str, Any], origin: str) -> Docum
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        problems = []
-        for item in error.errors(include_url=False):
-            path = ".".join(str(part) for part in item["loc"] if not _is_branch(part))
-            problems.append(Problem(f"{origin}: {path}", *_explain(item, model)))
-        raise InvalidInput(*dict.fromkeys(problems)) from error
-
-
-def _is_branch(part: int | str) -> bool:
-    # pydantic names the member of a union that it tried, as `Sizes` or `constrained-str`; a person did not write that.
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part.startswith("constrained"))
-
-
-def _explain(item: Any, model: type[BaseModel]) -> tuple[object, str]:
-    if item["type"] == "extra_forbidden":
-        known = sorted(_all_keys(model))
-        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.6)
-        return None, f"unknown key{f'; did you mean {near[0]}?' if near else ''}"
-    if item["type"] == "missing":
-        return None, "missing"
-    value = item["input"]
-    return (value if isinstance(value, (str, int, float, bool, type(None))) else None), str(item["msg"])
-
-
-def _all_keys(model: type[BaseModel]) -> set[str]:
-    schema = model.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return {key for part in parts for key in part.get("properties", {})}
+        found = explain(error, model, document)
+        raise InvalidInput(*(replace(problem, field=f"{origin}: {path}") for path, problem in found)) from error

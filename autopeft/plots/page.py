@@ -11,6 +11,7 @@ from autopeft.plots.labels import text_size
 from autopeft.plots.palette import INK, MUTED
 from autopeft.plots.sizes import BODY, HEADING, LEFT, SMALL, TITLE, WIDTH
 from autopeft.plots.trade_off import HEIGHT as PLOT_HEIGHT
+from autopeft.plots.trade_off import TradeOff
 from autopeft.plots.wording import params_text
 
 MarkKind = Literal["front", "front baseline", "baseline", "other"]
@@ -95,10 +96,16 @@ class Page:
             ("front", "on the front, numbered as below", searched),
             ("front baseline", "baseline on the front", hand_made),
             ("baseline", "baseline", bool(trade_off.baselines)),
-            ("other", f"other searched architectures ({len(trade_off.others)})", bool(trade_off.others)),
+            ("other", _others_text(trade_off), bool(trade_off.others)),
         ]
         x = float(LEFT)
         for kind, text, used in kinds:
             if used:
                 yield KeyEntry(kind, text, x + 14, self.height - 136)
                 x += 34 + text_size(text, SMALL)[0] + 40
+
+
+def _others_text(trade_off: TradeOff) -> str:
+    proxies = sum(not mark.row.confirmed for mark in trade_off.others)
+    evidence = f", {proxies} at their proxy scores" if any(mark.row.confirmed for mark in trade_off.front) else ""
+    return f"dominated searched trials ({len(trade_off.others)}{evidence if proxies else ''})"
