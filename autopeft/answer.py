@@ -14,7 +14,7 @@ from autopeft.budget import parse_max_params
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, NotFound, Problem
 from autopeft.messages import TrialReport
 from autopeft.pareto import cost_axis, hypervolume, knee, non_dominated
-from autopeft.study import Trial
+from autopeft.trial import Trial
 
 PICKS = ("best", "knee", "smallest")
 
@@ -104,8 +104,8 @@ class Answer:
 
     @property
     def reference(self) -> tuple[float, float]:
-        """Cost of full fine-tuning, and the head-only score (else the least score there is)."""
-        rows = (*self.front, *self.baselines, *self.others)
+        """Cost of full fine-tuning, and the head-only score (else the least score there is of the front's kind)."""
+        rows = [row for row in (*self.front, *self.baselines, *self.others) if row.confirmed == self.confirmed]
         head_only = [row.score for row in self.baselines if row.name == HEAD_ONLY]
         score = head_only[0] if head_only else min((row.score for row in rows), default=0.0)
         return cost_axis(self.base_parameters), score
@@ -130,7 +130,7 @@ class Answer:
             NotFound: no row has that trial number.
             NoFeasibleArchitecture: the front is empty, or nothing on it meets the limit.
         """
-        if choice.isdigit():
+        if choice.isdecimal():
             return self._by_trial(int(choice))
         candidates = [row for row in self.front if row.params] or list(self.front)
         limit = re.fullmatch(r"params\s*<=\s*(.+)", choice.strip())

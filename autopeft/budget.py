@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ def parse_budget(text: str) -> Budget:
     """
     remedy = "give trials (40), wall time (90s, 30m, 2h) or GPU time (4gpu-h), more than 0"
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|gpu-h)?", text.strip())
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < math.inf:
         raise InvalidInput(Problem("budget", text, remedy))
     amount, unit = float(match[1]), match[2]
     if unit is None:
@@ -58,9 +59,9 @@ def add_budget(current: str, text: str) -> str:
     if old.trials is not None and more.trials is not None:
         return str(old.trials + more.trials)
     if old.seconds is not None and more.seconds is not None:
-        return f"{old.seconds + more.seconds:g}s"
+        return f"{_plain(old.seconds + more.seconds)}s"
     if old.gpu_seconds is not None and more.gpu_seconds is not None:
-        return f"{(old.gpu_seconds + more.gpu_seconds) / 3600:g}gpu-h"
+        return f"{_plain((old.gpu_seconds + more.gpu_seconds) / 3600)}gpu-h"
     raise InvalidInput(Problem("budget", text, f"the search's budget is {current}; add the same unit"))
 
 
@@ -72,9 +73,14 @@ def parse_max_params(text: str, base_parameters: int) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)([kKmM%])?", text.strip())
     value = float(match[1]) if match else 0.0
-    if match is None or value <= 0:
+    if match is None or not 0 < value < math.inf:
         remedy = "give a number (300000, 300k, 1.5M) or a percentage of the base model (2%), more than 0"
         raise InvalidInput(Problem("max-params", text, remedy))
     if match[2] == "%":
         return int(base_parameters * value / 100)
     return int(value * {"k": 1e3, "m": 1e6}.get((match[2] or "").lower(), 1.0))
+
+
+def _plain(number: float) -> str:
+    # Without an exponent, which a budget cannot have.
+    return f"{number:.6f}".rstrip("0").rstrip(".")

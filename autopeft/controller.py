@@ -8,7 +8,7 @@ next start, from the evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from autopeft.progress import Listener, Progress
 from autopeft.settings import Settings
 from autopeft.storage import write_atomically
 from autopeft.store import SearchRecord, SearchState, Store
-from autopeft.study import Study, Trial, open_storage
+from autopeft.study import Study
 from autopeft.submission import Plan, make_plan
+from autopeft.trial import Trial, open_storage
 
 ATTEMPTS = 3
 WAIT_SECONDS = 0.5
@@ -82,7 +83,7 @@ class Controller:
         finally:
             self._lease.stop()
             self._store.release(self.record, state, time.monotonic() - self._started, detail)
-        return read_answer(self._store, self.record.id, self._study)
+        return read_answer(self._store, self.record.id, self._study.trials())
 
     def _work(self, plan: Plan) -> SearchState:
         self._store.set_state(self.record, "running")
@@ -278,7 +279,7 @@ class Controller:
     def _report(
         self, phase: str, plan: Plan, running: int, event: str, done: int | None = None, total: int | None = None
     ) -> None:
-        answer = read_answer(self._store, self.record.id, self._study)
+        answer = read_answer(self._store, self.record.id, self._study.trials())
         if phase == "search":
             done, total = len(self._finished()), plan.budget.trials
         left: float | None = None
@@ -316,7 +317,7 @@ def open_study(plan: Plan, record: SearchRecord, settings: Settings) -> Study:
     )
 
 
-def read_answer(store: Store, name: str, study: Study) -> Answer:
+def read_answer(store: Store, name: str, trials: Sequence[Trial]) -> Answer:
     """Return the answer of a search as it stands."""
     record = store.get(name)
     return make_answer(
@@ -324,7 +325,7 @@ def read_answer(store: Store, name: str, study: Study) -> Answer:
         name=record.name,
         state=record.state,
         facts=record.facts,
-        trials=study.trials(),
+        trials=trials,
         confirmations=store.evaluations(record, "confirmation"),
     )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from autopeft.errors import InvalidInput, Problem
 
 BUSY_SECONDS = 30.0
+USE = "use sqlite:////path/to/file.db or postgresql+psycopg://user@host/name"
 
 
 def engine_options(url: str) -> dict[str, Any]:
@@ -19,30 +22,65 @@ def engine_options(url: str) -> dict[str, Any]:
     Raises:
         InvalidInput: the URL is not one, or names a database other than SQLite and PostgreSQL.
     """
-    try:
-        backend = make_url(url).get_backend_name()
-    except Exception as error:
-        raise InvalidInput(Problem("AUTOPEFT_DATABASE_URL", None, "not a database URL")) from error
+    backend = _parse(url).get_backend_name()
     if backend == "sqlite":
         return {"connect_args": {"timeout": BUSY_SECONDS}}
     if backend == "postgresql":
         return {"pool_pre_ping": True}
-    raise InvalidInput(Problem("AUTOPEFT_DATABASE_URL", backend, "use sqlite:///... or postgresql+psycopg://..."))
+    raise InvalidInput(Problem("AUTOPEFT_DATABASE_URL", backend, f"unknown; {USE}"))
 
 
 def open_engine(url: str) -> Engine:
-    """Return an engine for the URL; an SQLite file's folder is created."""
+    """Return an engine for the URL, whose database answers; an SQLite file's folder is created.
+
+    Raises:
+        InvalidInput: there is no such database, or its driver is not installed.
+    """
     create_folder(url)
-    engine = create_engine(url, **engine_options(url))
-    protect(engine)
-    return engine
+    try:
+        engine = create_engine(url, **engine_options(url))
+        protect(engine)
+        with engine.connect():
+            return engine
+    except ImportError as error:
+        remedy = f"its driver is not installed: pip install {error.name}"
+        raise InvalidInput(Problem(*_named(url), remedy)) from error
+    except DBAPIError as error:
+        reason = str(error.orig).strip().split("\n")[0]
+        raise InvalidInput(Problem(*_named(url), f"cannot be opened: {reason}")) from error
 
 
 def create_folder(url: str) -> None:
-    """Create the folder that an SQLite file is to lie in."""
-    parsed = make_url(url)
+    """Create the folder that an SQLite file is to lie in.
+
+    Raises:
+        InvalidInput: it cannot be created.
+    """
+    parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InvalidInput(Problem(*_named(url), f"cannot create its folder: {reason}")) from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+        return parsed
+    except (ArgumentError, ImportError, ValueError) as error:
+        problem = Problem("AUTOPEFT_DATABASE_URL", url.partition(":")[0], f"no database URL; {USE}")
+        raise InvalidInput(problem) from error
+
+
+def _named(url: str) -> tuple[str, str]:
+    """Return the variable that says where the database is, and what it says, without a password."""
+    parsed = make_url(url)
+    if os.environ.get("AUTOPEFT_DATABASE_URL"):
+        return "AUTOPEFT_DATABASE_URL", parsed.render_as_string()
+    return "AUTOPEFT_HOME", str(Path(parsed.database or "").parent)
 
 
 def protect(engine: Engine) -> None:

@@ -40,7 +40,8 @@ class _Loader(yaml.SafeLoader):
 
 
 # PyYAML reads YAML 1.1, where `1e-4` is text; in YAML 1.2, as people know it, it is a number.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*[eE][-+]?\d+\Z"), list("-+0123456789"))
+_EXPONENT = re.compile(r"[-+]?\d[\d_]*(?:\.[\d_]*)?[eE][-+]?\d+\Z")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 def read_yaml(path: Path, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
@@ -84,5 +85,21 @@ def parse(model: type[Document], document: dict[str, Any], origin: str) -> Docum
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        found = explain(error, model, document)
-        raise InvalidInput(*(replace(problem, field=f"{origin}: {path}") for path, problem in found)) from error
+        raise InvalidInput(*_problems(error, model, document, f"{origin}: ")) from error
+
+
+def parse_rest(model: type[Document], document: dict[str, Any]) -> tuple[Document, list[Problem]]:
+    """Check a document against a model that needs no key, and return what is right of it with every problem.
+
+    What else may be wrong with the rest can then be told at the same time.
+    """
+    try:
+        return model.model_validate(document), []
+    except ValidationError as error:
+        wrong = {item["loc"][0] for item in error.errors()}
+        rest = {key: value for key, value in document.items() if key not in wrong}
+        return model.model_validate(rest), _problems(error, model, document, "")
+
+
+def _problems(error: ValidationError, model: type[BaseModel], document: dict[str, Any], origin: str) -> list[Problem]:
+    return [replace(problem, field=f"{origin}{path}") for path, problem in explain(error, model, document)]

@@ -15,6 +15,14 @@ from autopeft.errors import InvalidInput, Problem
 from autopeft.families import FAMILIES, Attention, Block
 
 SiteKind = Literal["linear", "hidden", "sublayer", "norm", "kv"]
+# Every site that some family has; no family has them all.
+SITE_NAMES = (
+    *("attention.query", "attention.key", "attention.value", "attention.qkv", "attention.kv", "attention.output"),
+    *("attention", "norm.attention"),
+    *("cross_attention.query", "cross_attention.key", "cross_attention.value"),
+    *("cross_attention.kv", "cross_attention.output", "cross_attention", "norm.cross_attention"),
+    *("ffn.in", "ffn.gate", "ffn.hidden", "ffn.out", "ffn", "norm.ffn", "norm.final"),
+)
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ class SearchSpec(Message):
     sampler: str = "tpe"
     executor: str = "ray"
     workers: int = Field(default=2, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**31)
     quantise: Quantisation = "none"
     precision: Precision = "auto"
     training: TrainingSettings = TrainingSettings()

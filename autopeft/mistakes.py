@@ -38,6 +38,7 @@ BOUNDS = {
     "literal_error": "must be {expected}",
     "finite_number": "must be a finite number",
 }
+KEY = "[key]"  # the last part of an error's path where the key itself is wrong
 Path = tuple[int | str, ...]
 
 
@@ -87,14 +88,12 @@ def _locate(order: int, item: Mapping[str, Any], document: Mapping[str, Any]) ->
             value = value[part]
         elif last and item["type"] == "missing":
             path.append(part)
-        else:
+        elif part != KEY:
             branches.append((tuple(path), str(part)))
     return _Mistake(order, tuple(path), tuple(branches), item)
 
 
-def _settle(
-    mistakes: Iterable[_Mistake], depth: int, model: type[BaseModel]
-) -> Iterator[tuple[_Mistake, Problem]]:
+def _settle(mistakes: Iterable[_Mistake], depth: int, model: type[BaseModel]) -> Iterator[tuple[_Mistake, Problem]]:
     """Yield the mistakes of the member of each union that was meant: the one that the value's kind fits."""
     unions: dict[Path, dict[str, list[_Mistake]]] = {}
     for mistake in mistakes:
@@ -106,7 +105,8 @@ def _settle(
     for union, members in unions.items():
         meant = [own for own in members.values() if not any(m.kind and m.path == union for m in own)]
         if meant:
-            yield from _settle(min(meant, key=len), depth + 1, model)
+            fewest = min(meant, key=len)
+            yield from _settle(fewest, depth + 1, model)
         else:
             every = [mistake for own in members.values() for mistake in own]
             kinds = dict.fromkeys(mistake.kind for mistake in every if mistake.path == union and mistake.kind)
@@ -115,6 +115,8 @@ def _settle(
 
 def _problem(mistake: _Mistake, model: type[BaseModel]) -> Problem:
     item = mistake.item
+    if item["loc"][-1] == KEY:
+        return Problem("", None, "a key must be text")
     if item["type"] == "missing":
         return Problem("", None, "missing")
     if item["type"] == "extra_forbidden":

@@ -8,16 +8,17 @@ from typing import Any
 
 from autopeft.answer import Answer, Row
 from autopeft.budget import add_budget
-from autopeft.controller import Controller, open_study, read_answer, weights_path
-from autopeft.documents import parse
+from autopeft.controller import Controller, read_answer, weights_path
+from autopeft.documents import parse_rest
 from autopeft.errors import Conflict
 from autopeft.exporters import export
+from autopeft.lease import Lease
 from autopeft.messages import SearchSpec
 from autopeft.progress import Listener
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
-from autopeft.study import Study, Trial
 from autopeft.submission import make_plan, submit
+from autopeft.trial import Trial, open_storage, read_trials
 from autopeft.winner import make_recipe
 
 
@@ -40,7 +41,7 @@ class Search:
     """
 
     def __init__(self, **options: Any) -> None:
-        plan, facts = submit(parse(SearchSpec, _as_document(options), "search"))
+        plan, facts = submit(*parse_rest(SearchSpec, _as_document(options)))
         self._settings, self._store = _open()
         self._record = self._store.create(plan.spec, facts)
 
@@ -85,11 +86,18 @@ class Search:
 
         Raises:
             InvalidInput: it is no budget, or has another unit than the search's.
-            Conflict: it is below what was spent already.
+            Conflict: it is below what was spent already, or somebody is working on the search.
         """
         if budget is None:
             return
-        spec = self.record.spec
+        lease = Lease(self._store, self._record.id)
+        try:
+            self._set_budget(lease.record.spec, budget)
+        finally:
+            lease.stop()
+            self._store.release(lease.record, lease.record.state, 0.0, lease.record.detail)
+
+    def _set_budget(self, spec: SearchSpec, budget: str | int) -> None:
         changed = spec.model_copy(update={"budget": add_budget(spec.budget, str(budget))})
         done = len([trial for trial in self.trials if trial.state != "running"])
         trials = make_plan(changed).budget.trials
@@ -104,7 +112,7 @@ class Search:
     @property
     def answer(self) -> Answer:
         """Front, baselines and the rest, as far as the search is."""
-        return read_answer(self._store, self._record.id, self._study())
+        return read_answer(self._store, self._record.id, self.trials)
 
     @property
     def front(self) -> tuple[Row, ...]:
@@ -119,7 +127,7 @@ class Search:
     @property
     def trials(self) -> list[Trial]:
         """Every trial, by number."""
-        return self._study().trials()
+        return read_trials(open_storage(self._settings.database_url), self._record.name)
 
     def pick(self, choice: str = "best") -> Row:
         """Return one row of the answer; see :meth:`autopeft.answer.Answer.pick`."""
@@ -139,10 +147,6 @@ class Search:
         """Return the file of a confirmed row's trained modules, or None where none were kept."""
         path = weights_path(self._settings, self._record.id, row.architecture.fingerprint)
         return path if path.exists() else None
-
-    def _study(self) -> Study:
-        record = self.record
-        return open_study(make_plan(record.spec), record, self._settings)
 
 
 def list_searches() -> list[SearchRecord]:

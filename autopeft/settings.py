@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,8 @@ class Settings:
         home = home.expanduser().resolve()
         return cls(
             home=home,
-            database_url=os.environ.get("AUTOPEFT_DATABASE_URL") or f"sqlite:///{home / 'autopeft.db'}",
+            database_url=os.environ.get("AUTOPEFT_DATABASE_URL")
+            or f"sqlite:///{urllib.parse.quote(str(home / 'autopeft.db'))}",
             ray_address=os.environ.get("AUTOPEFT_RAY_ADDRESS") or None,
         )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from autopeft.architecture import Architecture
 from autopeft.base_models import (
     BUNDLED,
     BaseModel,
+    ModelSource,
     describe_model,
     find_model,
     load_tokenizer,
@@ -25,11 +28,12 @@ from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
 from autopeft.messages import SearchSpec
 from autopeft.modules.plan import count_parameters, normalise
 from autopeft.registry import EXECUTORS, SAMPLERS
-from autopeft.space import Choice, SearchSpace, load_space, space_names
+from autopeft.space import Choice, SearchSpace, load_document, load_space, space_names
 from autopeft.tasks import TaskData, load_task
 
 VERSIONED = ("autopeft", "torch", "transformers", "peft", "optuna", "ray", "datasets", "bitsandbytes", "safetensors")
 FEASIBILITY_DRAWS = 300
+TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,17 @@ class Plan:
         return {name: admitted for name, admitted in made.items() if admitted is not None}
 
 
-def submit(spec: SearchSpec) -> tuple[Plan, dict[str, Any]]:
+def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[str, Any]]:
     """Check a request as a whole, its data included, and return its plan and the facts to store with it.
+
+    Args:
+        spec: what is asked for.
+        known: problems that it has in any case; what they are about is left at its default in ``spec``.
 
     Raises:
         InvalidInput: with every problem that could be found, not only the first.
     """
-    problems: list[Problem] = []
+    problems = [*known, *_name_problems(spec.name)]
 
     def attempt(step: Callable[[], Any]) -> Any:
         try:
@@ -82,10 +90,12 @@ def submit(spec: SearchSpec) -> tuple[Plan, dict[str, Any]]:
 
     spec = attempt(lambda: _with_absolute_paths(spec)) or spec
     plan = attempt(lambda: make_plan(spec))
-    task = attempt(lambda: load_task(spec.task))
-    if problems:
-        raise InvalidInput(*dict.fromkeys(problems))
-    probe_quantisation(spec.quantise)
+    attempt(lambda: _require_files(find_model(spec.model)))
+    in_doubt = any(problem.field.startswith("task") for problem in known)
+    task: TaskData | None = None if in_doubt else attempt(lambda: load_task(spec.task))
+    attempt(lambda: probe_quantisation(spec.quantise))
+    if problems or task is None:
+        raise InvalidInput(*{str(problem): problem for problem in problems}.values())
     load_tokenizer(spec.model)
     return plan, _facts(plan, task)
 
@@ -109,14 +119,21 @@ def make_plan(spec: SearchSpec) -> Plan:
         problems.extend(error.problems)
     try:
         model = describe_model(spec.model)
-        space = load_space(spec.space, model.geometry)
     except InvalidInput as error:
         problems.extend(error.problems)
-    if spec.max_params is not None and model is not None:
-        try:
-            cap = parse_max_params(spec.max_params, model.parameters)
-        except InvalidInput as error:
-            problems.extend(error.problems)
+    try:
+        # What is wrong in the space's file can be told without a model to put it on.
+        if model is None:
+            load_document(spec.space)
+        else:
+            space = load_space(spec.space, model.geometry)
+    except InvalidInput as error:
+        problems.extend(error.problems)
+    try:
+        if spec.max_params is not None:
+            cap = parse_max_params(spec.max_params, 1 if model is None else model.parameters)
+    except InvalidInput as error:
+        problems.extend(error.problems)
     if problems or model is None or space is None:
         raise InvalidInput(*problems)
     plan = Plan(spec, budget, model, space, cap)
@@ -151,27 +168,57 @@ def smallest(plan: Plan) -> int:
 
 def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
     """Name local files so that a worker in another folder finds them."""
-    model, task = find_model(spec.model), Path(spec.task.name).expanduser()
+    model, task = find_model(spec.model), Path(os.path.expanduser(spec.task.name))
     changes: dict[str, Any] = {}
     if model.local and spec.model not in BUNDLED:
         changes["model"] = model.location
     if task.exists():
         changes["task"] = spec.task.model_copy(update={"name": str(task.resolve())})
-    if Path(spec.space).expanduser().is_file() and spec.space not in space_names():
-        changes["space"] = str(Path(spec.space).expanduser().resolve())
+    if Path(os.path.expanduser(spec.space)).is_file() and spec.space not in space_names():
+        changes["space"] = str(Path(os.path.expanduser(spec.space)).resolve())
     return spec.model_copy(update=changes)
 
 
 def _check_feasible(plan: Plan) -> None:
     try:
-        _, architecture = plan.space.sample(random.Random(0))
+        plan.space.sample(random.Random(0))
     except NoFeasibleArchitecture as error:
         raise InvalidInput(Problem("space", plan.spec.space, str(error))) from error
-    # One sample shows whether the space's sites and options fit the module types at all.
-    normalise(architecture, plan.model.geometry)
+    problems: list[Problem] = []
+    for architecture in plan.space.cover():
+        try:
+            normalise(architecture, plan.model.geometry)
+        except InvalidInput as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InvalidInput(*dict.fromkeys(problems))
     if plan.cap is not None and (least := smallest(plan)) > plan.cap:
-        remedy = f"allows {plan.cap:,} parameters; the smallest architecture of {plan.spec.space!r} has {least:,}"
+        remedy = f"too low: the smallest architecture of {plan.spec.space!r} has {least:,} parameters"
         raise InvalidInput(Problem("max-params", plan.spec.max_params, remedy))
+
+
+def _name_problems(name: str | None) -> Iterator[Problem]:
+    if name is None:
+        return
+    if not name.strip() or name != name.strip():
+        yield Problem("name", name, "empty, or with blanks around it; give a word or two")
+    if name.startswith("-"):
+        yield Problem("name", name, "begins with '-', as options do; begin with a letter or a digit")
+    if re.fullmatch(r"s-[0-9a-f]{8}", name):
+        yield Problem("name", name, "looks like an id, which every search is given; choose another")
+
+
+def _require_files(source: ModelSource) -> None:
+    """Check that a local folder holds weights and a tokeniser; transformers would make up what is missing."""
+    if not source.local:
+        return
+    folder = Path(source.location)
+    if not any(folder.glob("*.safetensors")):
+        remedy = "no .safetensors weights in this folder; save the model with save_pretrained"
+        raise InvalidInput(Problem("model", source.name, remedy))
+    if not any(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)):
+        remedy = "no tokeniser in this folder; save it there too with tokenizer.save_pretrained"
+        raise InvalidInput(Problem("model", source.name, remedy))
 
 
 def _facts(plan: Plan, task: TaskData) -> dict[str, Any]:

@@ -131,7 +131,10 @@ def encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: i
     second = None if split.second is None else list(split.second)
     encoded = tokenizer(list(split.first), second, truncation=True, max_length=max_length)
     segments = encoded["token_type_ids"] if "token_type_ids" in encoded and second is not None else None
-    return EncodedSplit(encoded["input_ids"], segments, torch.from_numpy(split.targets), tokenizer.pad_token_id or 0)
+    pad_id = tokenizer.pad_token_id or 0
+    # A text of nothing but what the tokeniser drops has no token, and a model needs one.
+    ids = [row or [pad_id] for row in encoded["input_ids"]]
+    return EncodedSplit(ids, segments, torch.from_numpy(split.targets), pad_id)
 
 
 def _pad(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:

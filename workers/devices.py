@@ -30,6 +30,13 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether this error says that memory was asked for and is not there; on a CPU torch has no type for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def device_name(device: torch.device, dtype: torch.dtype) -> str:
     """Return the device, its model and the type, for reports."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 
@@ -11,7 +12,7 @@ from safetensors.torch import save
 from autopeft.base_models import describe_model
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.modules.attach import Attachment
-from workers.devices import device_name, peak_memory
+from workers.devices import device_name, peak_memory, ran_out_of_memory
 from workers.evaluation import score_split
 from workers.residency import Residency
 from workers.training import TrainingStopped, train
@@ -33,10 +34,11 @@ def run(request: TrialRequest) -> TrialReport:
         return _run(request, _residency, started)
     except TrainingStopped as stopped:
         reason, detail = stopped.reason, str(stopped)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        reason, detail = "out_of_memory", str(error)
-    except Exception:  # a trial's fault is the trial's; the search goes on
-        reason, detail = "error", traceback.format_exc()[-1500:]
+    except Exception as error:  # a trial's fault is the trial's; the search goes on
+        if ran_out_of_memory(error):
+            reason, detail = "out_of_memory", str(error)
+        else:
+            reason, detail = "error", traceback.format_exc()[-1500:]
     return TrialReport.failure(request.key, reason, detail, time.monotonic() - started)
 
 
@@ -65,6 +67,8 @@ def _run(request: TrialRequest, residency: Residency, started: float) -> TrialRe
         for part in request.parts:
             if part != "holdout":
                 scored[part] = score_split(model, task.part(part), kind)
+            if not math.isfinite(scored[part][metric]):
+                raise TrainingStopped("diverged", f"the {part} score is {scored[part][metric]} at the best step")
         outcome.busy_seconds += time.monotonic() - after
         groups = attachment.parameter_groups()
         head = sum(p.numel() for p in groups.pop("head"))

@@ -20,6 +20,7 @@ from autopeft.modules.attach import Attachment
 from autopeft.modules.base import MEASURED_WIDTH
 from autopeft.tasks.base import Kind
 from workers.data import Batch, EncodedSplit
+from workers.devices import ran_out_of_memory
 
 HALVINGS = 3
 # Learning rate of the task head at MEASURED_WIDTH; it falls with the width, as those of the modules do.
@@ -74,7 +75,7 @@ def train(
             a step or after three halvings.
     """
     loop = _Loop(attachment, kind, settings)
-    steps = max(1, math.ceil(fidelity.epochs * len(rows) / settings.batch_size))
+    steps = max(1, math.ceil(fidelity.epochs * math.ceil(len(rows) / settings.batch_size)))
     scheduler = LambdaLR(loop.optimizer, _schedule(steps, settings.warmup))
     evaluated_at = {round(steps * (i + 1) / fidelity.evaluations) for i in range(fidelity.evaluations)} | {steps}
     batches = rows.shuffled_batches(settings.batch_size, np.random.default_rng(seed))
@@ -148,7 +149,9 @@ class _Loop:
                 loss = self._loss(piece) * (len(piece) / len(batch))
                 loss.backward()  # type: ignore[no-untyped-call]
                 self._worst = self._worst + loss.detach()
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
             return str(error).split("\n")[0]
         return None
 

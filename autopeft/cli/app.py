@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from autopeft.errors import AutopeftError
+from autopeft.errors import AutopeftError, InvalidInput
 from autopeft.registry import COMMANDS
 
 # In the order of a new user's path; a command that is not named here comes after these.
@@ -33,7 +35,7 @@ def make_app() -> typer.Typer:
         version: Annotated[
             bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
         ] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     ) -> None:
         if debug:
             os.environ["AUTOPEFT_DEBUG"] = "1"
@@ -41,14 +43,25 @@ def make_app() -> typer.Typer:
     later = [name for name in COMMANDS.names if name not in ORDER]
     for name in (*ORDER, *later):
         module = importlib.import_module(f"autopeft.cli.{name}")
-        app.command(name=name)(module.command)
+        app.command(name=name, help=_help(module.command))(module.command)
     return app
+
+
+def _help(command: Callable[..., None]) -> str:
+    # Typer keeps the line breaks of all paragraphs but the first, and reads [square brackets] as markup.
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        make_app()()
+        try:
+            make_app()()
+        finally:
+            print(end="", flush=True)  # now, while a reader that has gone can still be met below
+    except InvalidInput as error:
+        _fail(error, "\n".join(f"error: {problem}" for problem in error.problems), error.exit_code)
     except AutopeftError as error:
         _fail(error, f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
@@ -59,7 +72,19 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        _fail(error, f"error: {type(error).__name__}: {error}\nThis is a fault of autopeft; --debug shows where.", 1)
+        _fail(error, _explain(error), 1)
+
+
+def _explain(error: Exception) -> str:
+    from sqlalchemy.exc import DBAPIError
+
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"error: {where}{error.strerror or error}"
+    if isinstance(error, DBAPIError):
+        reason = str(error.orig).strip().split("\n")[0]
+        return f"error: the database does not answer: {reason}\nWhat was finished is kept."
+    return f"error: {type(error).__name__}: {error}\nThis is a fault of autopeft; --debug shows where."
 
 
 def _fail(error: Exception, message: str, code: int) -> None:

@@ -9,9 +9,13 @@ from autopeft.cli.options import SearchName
 
 def command(search: SearchName) -> None:
     """Cancel a search: runs under way finish, nothing more is started, what is done stays."""
-    from autopeft.search import Search
+    from autopeft.settings import Settings
+    from autopeft.store import Store
 
-    loaded = Search.load(search)
-    loaded.cancel()
-    state = loaded.record.state
-    print(f"search {loaded.record.name}: {'cancelling' if state == 'running' else state}", file=sys.stderr)
+    store = Store(Settings.from_environment().database_url)
+    record = store.get(search)
+    ended = record.state in ("done", "failed", "cancelled")
+    if not ended:
+        record = store.request_cancel(search)
+    state = "cancelling" if record.state == "running" else f"{record.state}{' already' if ended else ''}"
+    print(f"search {record.name}: {state}", file=sys.stderr)

@@ -8,7 +8,7 @@ from autopeft.cli.options import AsJson
 
 
 def command(as_json: AsJson = False) -> None:
-    """Say what is installed, which devices there are, whether Ray starts, and where data is kept."""
+    """Look at this machine: versions, devices, where data is kept, whether Ray starts."""
     import json
 
     from autopeft.doctor import examine

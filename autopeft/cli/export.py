@@ -13,15 +13,23 @@ from autopeft.cli.options import Pick, SearchName
 
 def command(
     search: SearchName,
-    out: Annotated[Path, typer.Option(help="Folder to write to; it is created.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to; it is created.", metavar="DIR")],
     pick: Pick = "best",
     export_format: Annotated[
-        str, typer.Option("--format", help="recipe (for `autopeft train`) or peft (an adapter that stock peft loads).")
+        str,
+        typer.Option(
+            "--format",
+            help="recipe (for `autopeft train`) or peft (an adapter that stock peft loads).",
+            metavar="NAME",
+        ),
     ] = "recipe",
 ) -> None:
-    """Export an architecture of a search's front, with its trained modules where the format holds them.
+    """Write the architecture of your choice for other tools.
 
-    A format that cannot hold the architecture is refused with exit code 7 and says why.
+    Trained modules go with it where the format holds them. A format that cannot hold the architecture is refused
+    with exit code 7 and the reasons.
+
+    Example: autopeft export reviews --pick knee --format recipe --out reviews-recipe
     """
     from autopeft.search import Search
 

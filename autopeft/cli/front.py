@@ -13,7 +13,8 @@ from autopeft.cli.options import AsJson, SearchName
 def command(
     search: SearchName,
     plot: Annotated[
-        list[Path] | None, typer.Option(help="Draw to a .png or a self-contained .html; may be given twice.")
+        list[Path] | None,
+        typer.Option(help="Also draw it: a .png, or a self-contained .html. May be given twice.", metavar="FILE"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -6,7 +6,7 @@ from autopeft.cli.options import AsJson
 
 
 def command(as_json: AsJson = False) -> None:
-    """List the PEFT module types, where each can go, and its options."""
+    """List the PEFT module types: what each does, where it can go, and its options."""
     import json
 
     from rich.console import Console

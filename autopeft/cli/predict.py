@@ -16,14 +16,17 @@ def command(
     input_file: Annotated[
         Path,
         typer.Option(
-            "--input", help="A .csv, .tsv, .jsonl or .parquet file, or one text a line in a .txt file or on stdin (-)."
+            "--input",
+            help="A .csv, .tsv, .jsonl or .parquet file, or one text a line in a .txt file or on stdin (-).",
+            metavar="FILE",
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Predict every row of a file: the label and its probability, or the score, one line a row on stdout.
+    """Predict every row of a file with a trained model.
 
-    With --json, one object a line, with the probability of every label.
+    One line a row on stdout, in the file's order: the label and its probability with a tab between them, or the
+    score. With --json one object a line, with the probability of every label.
     """
     import json
 
@@ -48,13 +51,17 @@ def _read(path: Path, text: tuple[str, ...], encoding: str) -> tuple[list[str], 
 
     if str(path) != "-" and not path.is_file():
         raise InvalidInput(missing_path("input", str(path), path))
-    if str(path) != "-" and path.suffix != ".txt":
+    if str(path) != "-" and path.suffix.lower() != ".txt":
         return read_texts(read_table(path, encoding), text)
     try:
         content = sys.stdin.read() if str(path) == "-" else path.read_text(encoding=encoding)
     except UnicodeDecodeError as error:
         raise InvalidInput(Problem("input", str(path), f"not {encoding} at byte {error.start}")) from error
-    lines = [line for line in content.splitlines() if line.strip()]
-    if not lines:
+    lines = content.removeprefix("\ufeff").rstrip().split("\n")  # not splitlines, which also breaks within a text
+    blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
+    if lines == [""]:
         raise InvalidInput(Problem("input", str(path), "no text in it"))
+    if blank:  # left out, every prediction below would stand beside another line
+        shown = ", ".join(map(str, blank[:5])) + (" and more" if len(blank) > 5 else "")
+        raise InvalidInput(Problem("input", str(path), f"no text in line {shown}; fill it in or remove it"))
     return lines, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -12,14 +13,21 @@ from autopeft.cli.options import AsJson, SearchName
 def command(
     search: SearchName,
     budget: Annotated[
-        str | None, typer.Option(help="A new budget, or more of it: +20 trials, +10m. As it was if left out.")
+        str | None,
+        typer.Option(
+            help="More than before (+20 trials, +10m), or a new one in all (60).",
+            metavar="BUDGET",
+            show_default="as it was",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Resume a search that was interrupted, killed or cancelled, or give a finished one more budget."""
+    """Go on with a search that was interrupted, killed or cancelled, or give a finished one more budget."""
     from autopeft.cli.search import run_and_print
     from autopeft.search import Search
 
     loaded = Search.load(search)
+    if budget is None and loaded.record.state == "done":
+        print("done already; give it more with --budget, as +20", file=sys.stderr)
     loaded.prepare_resume(budget)
     run_and_print(loaded, as_json)

@@ -6,7 +6,7 @@ from autopeft.cli.options import AsJson
 
 
 def command(as_json: AsJson = False) -> None:
-    """List the samplers."""
+    """List the samplers, which propose the architectures to try."""
     import json
 
     from rich.console import Console

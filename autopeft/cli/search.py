@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopeft.cli.options import AsJson, Budget
+from autopeft.cli.options import AsJson
+from autopeft.errors import AutopeftError, InvalidInput, Problem
 from autopeft.messages import SearchSpec
 
 if TYPE_CHECKING:
     from autopeft.search import Search
 
+DEFAULT = SearchSpec()
 TASK = "The task"
 SEARCH = "The search"
 TRAINING = "The training runs"
@@ -20,83 +23,231 @@ TRAINING = "The training runs"
 
 def command(
     job: Annotated[
-        Path | None, typer.Argument(metavar="[JOB.yaml]", help="A request as a file; options override it.")
+        Path | None,
+        typer.Argument(metavar="JOB.yaml", help="The request as a file, instead of options or below them."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="minilm, a local model folder, or a hub id org/name[@revision].")
+        str | None,
+        typer.Option(
+            help="minilm, a folder with a Hugging Face model, or a hub id: ORG/NAME or ORG/NAME@REVISION.",
+            metavar="MODEL",
+            show_default=DEFAULT.model,
+        ),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help="docstrings, glue/<task>, hf:<org>/<dataset>[/config][@revision], or the path of a CSV, TSV, JSONL "
-            "or Parquet file or of a folder with train/validation/test files.",
-            rich_help_panel=TASK,
+            help="docstrings, a CSV, TSV, JSONL or Parquet file, a folder with train, validation and test files, "
+            "glue/NAME, or hf:ORG/DATASET. See `autopeft tasks`.",
+            metavar="TASK",
+            show_default=DEFAULT.task.name,
         ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="What may be chosen: a name that `autopeft spaces` lists, or a .yaml file of your own.",
+            metavar="SPACE",
+            show_default=DEFAULT.space,
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="A hard stop: trials (40), wall time (90s, 30m, 2h) or GPU time (4gpu-h).",
+            metavar="BUDGET",
+            show_default=DEFAULT.budget,
+        ),
+    ] = None,
+    max_params: Annotated[
+        str | None,
+        typer.Option(
+            help="Most trainable parameters an architecture may have: 300000, 300k, or 2% of the model.",
+            metavar="CAP",
+            show_default="none",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What to call the search.", metavar="NAME", show_default="its id"),
     ] = None,
     text: Annotated[
         list[str] | None,
-        typer.Option(help="Text column; twice for pairs. Found by name if left out.", rich_help_panel=TASK),
+        typer.Option(
+            help="Column of the text; give it twice for pairs of texts.",
+            metavar="COLUMN",
+            show_default="found by name",
+            rich_help_panel=TASK,
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Class column.", rich_help_panel=TASK)] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of the class.", metavar="COLUMN", show_default="found by name", rich_help_panel=TASK
+        ),
+    ] = None,
     score: Annotated[
-        str | None, typer.Option(help="Number column; makes it a regression.", rich_help_panel=TASK)
+        str | None,
+        typer.Option(
+            help="Column of a number to predict, in place of a class.", metavar="COLUMN", rich_help_panel=TASK
+        ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="What to maximise; `autopeft tasks` lists them.", rich_help_panel=TASK)
+        str | None,
+        typer.Option(
+            help="What to maximise; `autopeft tasks` lists the metrics.",
+            metavar="METRIC",
+            show_default="by the task",
+            rich_help_panel=TASK,
+        ),
     ] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest text in tokens.", rich_help_panel=TASK)] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of text files.", rich_help_panel=TASK)] = None,
-    space: Annotated[str | None, typer.Option(help="A search space's name, or a .yaml file of your own.")] = None,
-    budget: Budget = None,
-    max_params: Annotated[str | None, typer.Option(help="Cap on trainable parameters: 300000, 300k or 2%.")] = None,
+    max_length: Annotated[
+        str | None,
+        typer.Option(
+            help="Longest text in tokens; longer ones are cut.",
+            metavar="N",
+            show_default=str(DEFAULT.task.max_length),
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoding of text files, as cp1252.",
+            metavar="NAME",
+            show_default=DEFAULT.task.encoding,
+            rich_help_panel=TASK,
+        ),
+    ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="Who proposes: `autopeft samplers`.", rich_help_panel=SEARCH)
+        str | None,
+        typer.Option(
+            help="Who proposes architectures: `autopeft samplers`.",
+            metavar="NAME",
+            show_default=DEFAULT.sampler,
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     executor: Annotated[
-        str | None, typer.Option(help="ray, or inline (one process, repeatable).", rich_help_panel=SEARCH)
+        str | None,
+        typer.Option(
+            help="ray trains in several processes; inline in this one, the same way every time.",
+            metavar="NAME",
+            show_default=DEFAULT.executor,
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Training processes at a time.", rich_help_panel=SEARCH)] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Training processes at a time, with ray.",
+            metavar="N",
+            show_default=str(DEFAULT.workers),
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the sampler and the proxy runs.", rich_help_panel=SEARCH)
+        str | None,
+        typer.Option(
+            help="Of the sampler and of the trials.",
+            metavar="N",
+            show_default=str(DEFAULT.seed),
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     confirm: Annotated[
-        int | None,
-        typer.Option(help="Seeds at which front and baselines are confirmed; 0: none.", rich_help_panel=SEARCH),
+        str | None,
+        typer.Option(
+            help="At how many seeds the front and the baselines are trained again in full; 0 leaves that out.",
+            metavar="N",
+            show_default=str(DEFAULT.confirm),
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     baselines: Annotated[
-        bool | None, typer.Option("--baselines/--no-baselines", help="Hand-made first trials.", rich_help_panel=SEARCH)
+        bool | None,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Whether hand-made configurations, as LoRA on q and v, are the first trials.",
+            show_default="baselines",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the search.", rich_help_panel=SEARCH)] = None,
     quantise: Annotated[
-        str | None, typer.Option(help="Frozen base as none, int8 or nf4.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(
+            help="How the frozen model is stored: none, int8 or nf4.",
+            metavar="KIND",
+            show_default=DEFAULT.quantise,
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16 for the frozen base.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(
+            help="Of the frozen model: auto, float32 or bfloat16.",
+            metavar="KIND",
+            show_default=DEFAULT.precision,
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     proxy_rows: Annotated[
-        str | None, typer.Option(help="Training rows of a trial; 'all'.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(
+            help="Training rows of a trial, or all.",
+            metavar="N",
+            show_default=str(DEFAULT.proxy.rows),
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
-    proxy_epochs: Annotated[float | None, typer.Option(help="Epochs of a trial.", rich_help_panel=TRAINING)] = None,
+    proxy_epochs: Annotated[
+        str | None,
+        typer.Option(
+            help="Passes over them.",
+            metavar="X",
+            show_default=f"{DEFAULT.proxy.epochs:g}",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     full_rows: Annotated[
-        str | None, typer.Option(help="Training rows of a confirmation; 'all'.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(
+            help="Training rows of a confirmation, or all.",
+            metavar="N",
+            show_default=str(DEFAULT.full.rows or "all"),
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     full_epochs: Annotated[
-        float | None, typer.Option(help="Epochs of a confirmation.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(
+            help="Passes over them.",
+            metavar="X",
+            show_default=f"{DEFAULT.full.epochs:g}",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     trial_timeout: Annotated[
-        float | None, typer.Option(help="Seconds after which a run is ended.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(
+            help="Seconds after which a trial or a confirmation is ended.",
+            metavar="X",
+            show_default=f"{DEFAULT.trial_timeout:g}",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search: from a model, a task and a budget to a Pareto front.
 
-    Without options: 40 trials of the `autopeft` space for MiniLM on the docstrings task. The search goes on where it
-    was with `autopeft resume` if it is interrupted or killed.
+    Without options it runs 40 trials of the `autopeft` space for MiniLM on the `docstrings` task, which needs no
+    download. Ctrl-C ends it after the runs under way; however it ends, `autopeft resume` goes on where it was.
+
+    Example: autopeft search --task reviews.csv --budget 30m --max-params 2% --name reviews
     """
-    from autopeft.documents import read_yaml
     from autopeft.search import Search
 
-    document: dict[str, Any] = read_yaml(job) if job is not None else {}
+    document = _read_job(job)
     given = {
         "model": model, "space": space, "budget": budget, "max_params": max_params, "sampler": sampler,
         "executor": executor, "workers": workers, "seed": seed, "confirm": confirm, "baselines": baselines,
@@ -115,6 +266,7 @@ def command(
 def run_and_print(search: Search, as_json: bool) -> None:
     """Run a search with its progress on stderr, and print its answer on stdout."""
     import json
+    import re
     import sys
 
     from rich.console import Console
@@ -132,18 +284,32 @@ def run_and_print(search: Search, as_json: bool) -> None:
         print(json.dumps(answer.to_dict(), indent=2))
     else:
         print_answer(answer, Console())
+    again = shlex.quote(name)
     if answer.state != "done":
-        print(f"{answer.state}; go on with: autopeft resume {name}", file=sys.stderr)
+        print(f"{answer.state}; go on with: autopeft resume {again}", file=sys.stderr)
         raise typer.Exit(130 if answer.state == "interrupted" else 0)
+    if not answer.front:
+        raise AutopeftError(f"no trial gave a score; `autopeft show {again}` has the reasons")
     if not as_json:
-        print(f"Next: autopeft export {name} --pick knee --format recipe --out {name}-recipe")
+        out = f"{name}-recipe" if re.fullmatch(r"\w[\w-]*", name) else "recipe"
+        print(f"Next: autopeft export {again} --pick knee --format recipe --out {out}")
+
+
+def _read_job(path: Path | None) -> dict[str, Any]:
+    from autopeft.documents import read_yaml
+
+    if path is None:
+        return {}
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        remedy = f"a job file ends in .yaml; a task is given as --task {shlex.quote(str(path))}"
+        raise InvalidInput(Problem("job", str(path), remedy))
+    return read_yaml(path)
 
 
 def _merge(document: dict[str, Any], key: str, given: dict[str, Any]) -> None:
     """Lay options over a part of the document, and that over the part's own defaults."""
     known = {name: None if value == "all" else value for name, value in given.items() if value is not None}
-    if not known:
-        return
     before = document.get(key) or {}
     named = {"name": before} if isinstance(before, str) else before
-    document[key] = {**SearchSpec.model_fields[key].default.model_dump(), **named, **known}
+    if known and isinstance(named, dict):  # anything else is refused with the rest of the request
+        document[key] = {**getattr(DEFAULT, key).model_dump(), **named, **known}

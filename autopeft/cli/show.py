@@ -31,14 +31,15 @@ def command(search: SearchName, as_json: AsJson = False) -> None:
         return
     console = Console()
     spec, rows = record.spec, record.facts["rows"]
-    console.print(f"[bold]{record.name}[/bold] ({record.id}): {record.state} {record.detail}".rstrip(), soft_wrap=True)
-    console.print(
-        f"model {spec.model}, {record.facts['base_parameters']:,} parameters; task {spec.task.name}, "
-        f"{record.facts['kind']} by {record.facts['metric']}",
-        soft_wrap=True,
+    lines = (
+        f"{record.name} ({record.id}): {record.state} {record.detail}".rstrip(),
+        f"model {spec.model}, {record.facts['base_parameters']:,} parameters",
+        f"task {spec.task.name}, {record.facts['kind']} by {record.facts['metric']}",
+        f"rows: {', '.join(f'{name} {count}' for name, count in rows.items())}",
+        f"space {spec.space}, sampler {spec.sampler}, budget {spec.budget}, {record.seconds:.0f} s spent",
     )
-    console.print(f"rows: {', '.join(f'{name} {count}' for name, count in rows.items())}")
-    console.print(f"space {spec.space}, sampler {spec.sampler}, budget {spec.budget}, {record.seconds:.0f} s spent")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
     table = [
         (
             trial.number,
@@ -47,9 +48,9 @@ def command(search: SearchName, as_json: AsJson = False) -> None:
             "" if trial.score is None else f"{trial.score:.4f}",
             f"{trial.seconds:.1f}",
             trial.name or trial.architecture.summary(),
-            trial.reason or "",
+            ": ".join(part for part in (trial.reason, trial.detail) if part),
         )
         for trial in trials
     ]
     headings = ("trial", "state", "params", "score", "seconds", "architecture", "reason")
-    print_table("Trials (proxy scores on held-out rows)", headings, table, console)
+    print_table("Trials (proxy scores on held-out rows)", headings, table, console, whole=headings[:5])

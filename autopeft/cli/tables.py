@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,12 +15,18 @@ def print_answer(answer: Answer, console: Console) -> None:
     """Print the front, and the baselines beside it."""
     evidence = "confirmed on the validation split" if answer.confirmed else "proxy scores, not confirmed"
     front = {row.trial for row in answer.front}
-    chosen = {answer.pick("best").trial: "best", answer.pick("knee").trial: "knee"} if answer.front else {}
+    if not answer.front:
+        console.print(f"Search {answer.name}: {answer.state}, and no trial has a score yet.", markup=False)
+        return
+    picks: dict[int, list[str]] = {}
+    for choice in ("best", "knee"):
+        picks.setdefault(answer.pick(choice).trial, []).append(choice)
     title = f"Pareto front of {escape(answer.name)}: {answer.metric}, {evidence}"
-    console.print(_rows(title, answer.front, lambda row: chosen.get(row.trial, "")))
-    console.print(
-        _rows("Baselines", answer.baselines, lambda row: "on the front" if row.trial in front else "dominated")
-    )
+    console.print(_rows(title, answer.front, lambda row: ", ".join(picks.get(row.trial, []))))
+    if answer.baselines:
+        console.print(
+            _rows("Baselines", answer.baselines, lambda row: "on the front" if row.trial in front else "dominated")
+        )
     if answer.baseline_hypervolume > 0:
         ratio = answer.hypervolume / answer.baseline_hypervolume
         console.print(
@@ -53,11 +59,17 @@ def score_text(row: Row) -> str:
     return f"{row.score:.4f}" if row.score_std is None else f"{row.score:.4f} ± {row.score_std:.4f}"
 
 
-def print_table(title: str, headings: Iterable[str], rows: Iterable[Iterable[object]], console: Console) -> None:
-    """Print a plain table."""
+def print_table(
+    title: str,
+    headings: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    console: Console,
+    whole: Collection[str] = (),
+) -> None:
+    """Print a plain table; cells under the headings in ``whole`` are never broken over lines."""
     table = Table(title=title or None, title_justify="left", title_style="bold")
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in whole)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     console.print(table)

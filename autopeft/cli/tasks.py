@@ -6,7 +6,7 @@ from autopeft.cli.options import AsJson
 
 
 def command(as_json: AsJson = False) -> None:
-    """List the sources of tasks and the metrics."""
+    """List where tasks can come from, and the metrics."""
     import json
 
     from rich.console import Console

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 
 def command(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml, as `autopeft export` writes it.")],
-    out: Annotated[Path, typer.Option(help="Folder for the trained model; it is created.")],
-    seeds: Annotated[int, typer.Option(help="How many seeds to train; the best on held-out rows is kept.", min=1)] = 1,
-    executor: Annotated[str, typer.Option(help="inline, or ray to train seeds side by side.")] = "inline",
-    workers: Annotated[int, typer.Option(help="Training processes at a time, with ray.", min=1)] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the trained model; it is created.", metavar="DIR")],
+    seeds: Annotated[
+        int, typer.Option(help="How many seeds to train; the best on held-out rows is kept.", min=1, metavar="N")
+    ] = 1,
+    executor: Annotated[
+        str, typer.Option(help="inline, or ray to train seeds side by side.", metavar="NAME")
+    ] = "inline",
+    workers: Annotated[int, typer.Option(help="Training processes at a time, with ray.", min=1, metavar="N")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe and save a model that `autopeft predict` loads; scores on validation and test, over seeds."""
+    """Train a recipe in full, and save a model that `autopeft predict` loads.
+
+    Its scores on the validation and test splits are the mean over the seeds.
+    """
     from rich.console import Console
 
     from autopeft.cli.tables import print_table

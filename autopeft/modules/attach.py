@@ -49,15 +49,11 @@ class Attachment:
         self._undo: list[Callable[[], None]] = []
         model.requires_grad_(False)
         model.train(False)
-        device = next(model.parameters()).device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            # The head draws first, so that every architecture starts from the same one.
-            self.head = _renew_head(model, self._undo)
-            self.modules = nn.ModuleDict({p.key: _build(p, geometry) for p in self.architecture.placements})
-            self.modules.to(device)
-        self._hook_head()
-        self._hook_sites()
+        try:
+            self._attach(seed)
+        except BaseException:  # the model is used again
+            self.detach()
+            raise
 
     def __enter__(self) -> Attachment:
         return self
@@ -102,6 +98,18 @@ class Attachment:
             undo()
         self._handles.clear()
         self._undo.clear()
+
+    def _attach(self, seed: int) -> None:
+        device = next(self.model.parameters()).device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            # The head draws first, so that every architecture starts from the same one.
+            self.head = _renew_head(self.model, self._undo)
+            placements = self.architecture.placements
+            self.modules = nn.ModuleDict({p.key: _build(p, self.geometry) for p in placements})
+            self.modules.to(device)
+        self._hook_head()
+        self._hook_sites()
 
     def _hook_head(self) -> None:
         # The head stays in float32 on a base of any type, so what enters each of its layers is cast.

@@ -51,9 +51,10 @@ class Range:
 
     def sample(self, rng: random.Random) -> Scalar:
         """Draw one value uniformly, in the logarithm if ``log``."""
-        if self.log:
-            return math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
-        return rng.uniform(self.low, self.high)
+        if not self.log:
+            return rng.uniform(self.low, self.high)
+        drawn = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        return min(max(drawn, self.low), self.high)  # what rounding put outside
 
 
 Dimension = Choice | Range

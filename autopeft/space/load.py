@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from autopeft.documents import parse, read_yaml
 from autopeft.errors import InvalidInput, Problem
-from autopeft.geometry import ModelGeometry
+from autopeft.geometry import SITE_NAMES, ModelGeometry
 from autopeft.registry import MODULE_TYPES
 from autopeft.space.schema import SpaceDocument
 from autopeft.space.space import SearchSpace
@@ -27,7 +29,7 @@ def load_document(name: str) -> SpaceDocument:
     """
     if name in space_names():
         return _parse(read_yaml(_shipped() / f"{name}.yaml"), name)
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise InvalidInput(Problem("space", name, "no such file"))
@@ -49,8 +51,24 @@ def _shipped() -> Path:
 
 
 def _parse(document: dict[str, Any], origin: str) -> SpaceDocument:
-    parsed = parse(SpaceDocument, document, origin)
-    unknown = [name for name in parsed.modules if name not in MODULE_TYPES.names]
+    unknown = list(_unknown_names(document, origin))
+    try:
+        parsed = parse(SpaceDocument, document, origin)
+    except InvalidInput as error:
+        raise InvalidInput(*error.problems, *unknown) from error
     if unknown:
-        raise InvalidInput(*(Problem.unknown(f"{origin}: modules", name, MODULE_TYPES.names) for name in unknown))
+        raise InvalidInput(*unknown)
     return parsed
+
+
+def _unknown_names(document: dict[str, Any], origin: str) -> Iterator[Problem]:
+    """Yield the module types and sites that no model has; the document may have any other mistake."""
+    modules = document.get("modules")
+    for name, definition in modules.items() if isinstance(modules, dict) else ():
+        if name not in MODULE_TYPES.names:
+            yield Problem.unknown(f"{origin}: modules", str(name), MODULE_TYPES.names)
+        sites = definition.get("sites") if isinstance(definition, dict) else None
+        sites = sites.get("choose") if isinstance(sites, dict) else sites
+        for site in sites if isinstance(sites, list) else ():
+            if isinstance(site, str) and site not in SITE_NAMES:
+                yield Problem.unknown(f"{origin}: modules.{name}.sites", site, SITE_NAMES)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from autopeft.architecture import Scalar
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Sites = Annotated[list[str], Field(min_length=1)]
+T = TypeVar("T")
+
+
+def _unlike(values: list[T]) -> list[T]:
+    # True and 1 are equal to Python, and are not the same to a person.
+    for index, value in enumerate(values):
+        if any(type(value) is type(other) and value == other for other in values[:index]):
+            raise ValueError(f"{value!r} is there twice")
+    return values
+
+
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Values = Annotated[list[T], Field(min_length=1), AfterValidator(_unlike)]
 
 
 class Part(BaseModel):
@@ -27,8 +39,8 @@ class Sizes(Part):
         optional: whether the module type may be left out; then 0 is one of the sizes.
     """
 
-    width_over: list[PositiveInt] = []
-    also: list[PositiveInt] = []
+    width_over: Annotated[list[PositiveInt], AfterValidator(_unlike)] = []
+    also: Annotated[list[PositiveInt], AfterValidator(_unlike)] = []
     optional: bool = False
 
     @model_validator(mode="after")
@@ -41,13 +53,13 @@ class Sizes(Part):
 class Choose(Part):
     """Any non-empty subset of these sites."""
 
-    choose: Annotated[list[str], Field(min_length=2)]
+    choose: Annotated[list[str], Field(min_length=2), AfterValidator(_unlike)]
 
 
 class TimesSize(Part):
     """Option values that are multiples of the module's size, as LoRA's alpha."""
 
-    times_size: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    times_size: Values[Rate]
 
 
 class Module(Part):
@@ -60,9 +72,9 @@ class Module(Part):
         options: fixed values, lists to choose from, or multiples of the size.
     """
 
-    sites: Sites | Choose
-    size: Annotated[list[PositiveInt], Field(min_length=1)] | Sizes | None = None
-    options: dict[str, Scalar | list[Scalar] | TimesSize] = {}
+    sites: Values[str] | Choose
+    size: Values[PositiveInt] | Sizes | None = None
+    options: dict[str, Scalar | Values[Scalar] | TimesSize] = {}
 
     @property
     def site_names(self) -> list[str]:
@@ -73,8 +85,8 @@ class Module(Part):
 class RealRange(Part):
     """A range of real numbers; on a log scale unless ``log`` is false."""
 
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
+    low: Rate
+    high: Rate
     log: bool = True
 
     @model_validator(mode="after")
@@ -87,8 +99,8 @@ class RealRange(Part):
 class Training(Part):
     """Training settings that are searched with the architecture: a range, or values to choose from."""
 
-    learning_rate: RealRange | Annotated[list[float], Field(min_length=1)] | None = None
-    head_learning_rate: RealRange | Annotated[list[float], Field(min_length=1)] | None = None
+    learning_rate: RealRange | Values[Rate] | None = None
+    head_learning_rate: RealRange | Values[Rate] | None = None
 
 
 class SpaceDocument(Part):

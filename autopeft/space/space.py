@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,6 +76,15 @@ class SearchSpace:
                 return point, architecture
         raise NoFeasibleArchitecture(f"space {self.name!r} gave no valid architecture in {DRAWS} draws")
 
+    def cover(self) -> Iterator[Architecture]:
+        """Yield architectures that hold every module at every site, and every value of every choice, between them."""
+        point = {dimension.name: _fullest(dimension) for dimension in self.dimensions}
+        points = [point]
+        for dimension in self.dimensions:
+            if isinstance(dimension, Choice):
+                points += [{**point, dimension.name: value} for value in dimension.choices]
+        yield from (architecture for architecture in map(self.decode, points) if architecture is not None)
+
     def _dimensions(self) -> Iterator[Dimension]:
         for module, definition in self.document.modules.items():
             sites = self._sites(definition)
@@ -83,10 +92,10 @@ class SearchSpace:
                 for site in sites:
                     yield Choice(f"{module}.{site}", (False, True))
             if definition.size is not None:
-                yield Choice(f"{module}.size", self._sizes(definition.size), ordered=True)
+                yield Choice(f"{module}.size", _in_order(self._sizes(definition.size)), ordered=True)
             for option, values in definition.options.items():
                 if isinstance(values, TimesSize):
-                    yield Choice(f"{module}.{option}_over_size", tuple(values.times_size), ordered=True)
+                    yield Choice(f"{module}.{option}_over_size", _in_order(values.times_size), ordered=True)
                 elif isinstance(values, list):
                     yield Choice(f"{module}.{option}", tuple(values))
         count = self.geometry.layers
@@ -103,17 +112,16 @@ class SearchSpace:
             if isinstance(values, RealRange):
                 yield Range(f"training.{name}", values.low, values.high, values.log)
             elif values is not None:
-                yield Choice(f"training.{name}", tuple(values), ordered=True)
+                yield Choice(f"training.{name}", _in_order(values), ordered=True)
 
     def _sites(self, definition: Module) -> list[str]:
         return [site for site in definition.site_names if site in self.geometry.site_names]
 
-    def _sizes(self, sizes: list[int] | Sizes) -> tuple[int, ...]:
+    def _sizes(self, sizes: list[int] | Sizes) -> list[int]:
         if isinstance(sizes, list):
-            return tuple(dict.fromkeys(sizes))
-        values = [max(1, self.geometry.width // divisor) for divisor in sizes.width_over] + list(sizes.also)
-        # Narrow models reach 1 more than once; a choice is there once.
-        return tuple(dict.fromkeys(values + [OFF] * sizes.optional))
+            return sizes
+        values = [max(1, self.geometry.width // divisor) for divisor in sizes.width_over]
+        return [*values, *sizes.also, *[OFF] * sizes.optional]
 
     def _layers(self, point: Point) -> list[int]:
         layers = range(self.geometry.layers)
@@ -148,3 +156,19 @@ class SearchSpace:
                 yield option, point[f"{module}.{option}"]
             else:
                 yield option, values
+
+
+def _fullest(dimension: Dimension) -> Scalar:
+    if isinstance(dimension, Range):
+        return dimension.low
+    if dimension.name == "layers.first":
+        return 0
+    return next((value for value in reversed(dimension.choices) if value), dimension.choices[0])
+
+
+def _in_order(values: Sequence[Scalar]) -> tuple[Scalar, ...]:
+    """Return the values once each, rising or falling, so that neighbours are alike."""
+    # Narrow models reach size 1 more than once.
+    once = list(dict.fromkeys(values))
+    rising = sorted(once)
+    return tuple(once if once == rising[::-1] else rising)

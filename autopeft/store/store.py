@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,9 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from autopeft.architecture import Architecture
 from autopeft.database import open_engine
-from autopeft.errors import Conflict, NotFound
+from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
 from autopeft.messages import Fidelity, SearchSpec, TrialReport
-from autopeft.store.tables import Base, EvaluationRow, SearchRow
+from autopeft.store.tables import LONGEST_NAME, Base, EvaluationRow, SearchRow
 
 SearchState = Literal["queued", "running", "interrupted", "cancelled", "failed", "done"]
 Phase = Literal["proxy", "confirmation"]
@@ -67,10 +68,14 @@ class Store:
         """Store a new search, queued.
 
         Raises:
+            InvalidInput: a database cannot hold that name.
             Conflict: another search has that name.
         """
         identity = f"s-{uuid.uuid4().hex[:8]}"
         name = spec.name or identity
+        if not _is_name(name):
+            remedy = f"give up to {LONGEST_NAME} characters, none of them a control character"
+            raise InvalidInput(Problem("name", name, remedy))
         try:
             with self._begin() as session:
                 row = SearchRow(
@@ -136,7 +141,7 @@ class Store:
                 owner=None,
                 lease_until=0.0,
                 state=state,
-                detail=detail[:2000],
+                detail=_storable(detail)[:2000],
                 seconds=SearchRow.seconds + spent,
             )
 
@@ -209,7 +214,9 @@ class Store:
             yield session
 
     def _find(self, session: Session, name: str) -> SearchRow:
-        row = session.get(SearchRow, name) or session.scalar(select(SearchRow).where(SearchRow.name == name))
+        row = None
+        if _is_name(name):
+            row = session.get(SearchRow, name) or session.scalar(select(SearchRow).where(SearchRow.name == name))
         if row is None:
             names = list(session.scalars(select(SearchRow.name).order_by(SearchRow.created.desc()).limit(10)))
             known = ", ".join(names) or "none yet"
@@ -229,6 +236,15 @@ class Store:
         else:
             clock = sql_cast(func.extract("epoch", func.clock_timestamp()), Float)
         return float(session.scalar(select(clock)) or 0.0)
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= LONGEST_NAME and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+
+
+def _storable(text: str) -> str:
+    # No database holds half of a surrogate pair, as undecodable bytes of a path become, and PostgreSQL no NUL.
+    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def _record(row: SearchRow) -> SearchRecord:

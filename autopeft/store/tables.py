@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+LONGEST_NAME = 200
 NAMING = {
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -28,7 +29,7 @@ class SearchRow(Base):
     __tablename__ = "autopeft_searches"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), unique=True)
     spec: Mapped[dict[str, Any]]
     facts: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16), index=True)

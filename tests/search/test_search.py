@@ -8,6 +8,7 @@ import pytest
 
 import autopeft
 from autopeft.answer import candidates
+from autopeft.controller import open_study
 from autopeft.errors import Conflict, InvalidInput, NoFeasibleArchitecture, NotFound
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.registry import SAMPLERS
@@ -205,8 +206,8 @@ def test_dashboard_attributes_are_readable(options):
 
 def test_orphan_of_a_lost_controller_is_run_again_at_most_twice(options):
     search = autopeft.Search(**{**options, "confirm": 0})
-    study = search._study()
     plan = make_plan(search.record.spec)
+    study = open_study(plan, search.record, Settings.from_environment())
     name, (architecture, params) = next(iter(plan.baselines.items()))
     lost = study.start_baseline(name, architecture, params, plan.base_parameters)
     study.restart(lost)
@@ -219,7 +220,7 @@ def test_orphan_of_a_lost_controller_is_run_again_at_most_twice(options):
 
 def test_trial_asked_for_but_not_recorded_is_failed_and_not_counted(options):
     search = autopeft.Search(**{**options, "confirm": 0})
-    search._study()._record.ask()
+    open_study(make_plan(search.record.spec), search.record, Settings.from_environment())._record.ask()
     search.run()
     assert len(search.trials) == 12
 

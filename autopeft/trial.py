@@ -1,0 +1,94 @@
+"""One trial of a search, as Optuna's storage records it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from autopeft.architecture import Architecture
+from autopeft.database import create_folder, engine_options, protect
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: Optuna's, from 0.
+        name: of a baseline; empty for a point of the space.
+        params: trainable PEFT parameters.
+        score: held-out score of the proxy run; None until told, and where the run failed.
+        state: ``running``, ``complete`` or ``failed``; a failed trial has a reason, and mostly a detail.
+        attempts: how often the run was started.
+    """
+
+    number: int
+    name: str
+    architecture: Architecture
+    params: int
+    score: float | None
+    state: str
+    reason: str | None
+    seconds: float
+    attempts: int
+    detail: str = ""
+
+    @classmethod
+    def from_record(cls, frozen: FrozenTrial) -> Trial:
+        """Read a trial for which :func:`is_recorded` holds."""
+        attributes = frozen.user_attrs
+        complete = frozen.state == TrialState.COMPLETE
+        return cls(
+            number=frozen.number,
+            name=attributes["name"],
+            architecture=Architecture.from_dict(json.loads(attributes["architecture"])),
+            params=attributes["params"],
+            score=frozen.values[1] if complete else None,
+            state="complete" if complete else "failed" if frozen.state.is_finished() else "running",
+            reason=attributes.get("reason"),
+            seconds=attributes.get("seconds", 0.0),
+            attempts=attributes["attempts"],
+            detail=attributes.get("detail", ""),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the trial as JSON values."""
+        return {
+            "trial": self.number,
+            "name": self.name or self.architecture.summary(),
+            "state": self.state,
+            "reason": self.reason,
+            "detail": self.detail,
+            "params": self.params,
+            "score": self.score,
+            "seconds": self.seconds,
+            "fingerprint": self.architecture.fingerprint,
+            "architecture": self.architecture.to_dict(),
+        }
+
+
+def is_recorded(frozen: FrozenTrial) -> bool:
+    """Whether the trial's architecture was recorded, the last thing that is written when a trial starts."""
+    return "architecture" in frozen.user_attrs
+
+
+def read_trials(storage: BaseStorage, name: str) -> list[Trial]:
+    """Return the recorded trials of a study by number; none where the study was not started yet."""
+    if name not in optuna.get_all_study_names(storage):
+        return []
+    study = optuna.load_study(study_name=name, storage=storage)
+    return [Trial.from_record(frozen) for frozen in study.get_trials(deepcopy=False) if is_recorded(frozen)]
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Return Optuna's storage in a database, as safe to share and to crash on as our own tables."""
+    create_folder(url)
+    storage = RDBStorage(url, engine_kwargs=engine_options(url))
+    protect(storage.engine)
+    storage.engine.dispose()  # connections made before they were protected
+    return storage
