@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autopeft.answer import Answer, candidates, make_answer
 from autopeft.errors import AutopeftError, NoFeasibleArchitecture
@@ -22,8 +23,10 @@ from autopeft.settings import Settings
 from autopeft.storage import write_atomically
 from autopeft.store import SearchRecord, SearchState, Store
 from autopeft.study import Study
-from autopeft.submission import Plan, make_plan
 from autopeft.trial import Trial, open_storage
+
+if TYPE_CHECKING:
+    from autopeft.submission import Plan
 
 ATTEMPTS = 3
 WAIT_SECONDS = 0.5
@@ -68,6 +71,9 @@ class Controller:
             NoFeasibleArchitecture: nothing meets the caps.
             AutopeftError: the first runs all failed, or the executor does not start.
         """
+        # Its imports take seconds, torch among them; reading an answer does without.
+        from autopeft.submission import make_plan  # noqa: PLC0415
+
         state: SearchState = "interrupted"
         detail = ""
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autopeft.answer import Answer, Row
-from autopeft.budget import add_budget
+from autopeft.budget import add_budget, parse_budget
 from autopeft.controller import Controller, read_answer, weights_path
 from autopeft.documents import parse_rest
 from autopeft.errors import Conflict
@@ -17,7 +17,6 @@ from autopeft.messages import SearchSpec
 from autopeft.progress import Listener
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
-from autopeft.submission import make_plan, submit
 from autopeft.trial import Trial, open_storage, read_trials
 from autopeft.winner import make_recipe
 
@@ -41,6 +40,9 @@ class Search:
     """
 
     def __init__(self, **options: Any) -> None:
+        # Its imports take seconds, torch among them; reading a stored search does without.
+        from autopeft.submission import submit  # noqa: PLC0415
+
         plan, facts = submit(*parse_rest(SearchSpec, _as_document(options)))
         self._settings, self._store = _open()
         self._record = self._store.create(plan.spec, facts)
@@ -100,7 +102,7 @@ class Search:
     def _set_budget(self, spec: SearchSpec, budget: str | int) -> None:
         changed = spec.model_copy(update={"budget": add_budget(spec.budget, str(budget))})
         done = len([trial for trial in self.trials if trial.state != "running"])
-        trials = make_plan(changed).budget.trials
+        trials = parse_budget(changed.budget).trials
         if trials is not None and trials < done:
             raise Conflict(f"search {self.record.name!r} has {done} finished trials already; {trials} is fewer")
         self._record = self._store.set_spec(self.record, changed)

@@ -260,7 +260,7 @@ def test_a_failed_trial_has_its_reason_and_is_not_proposed_again(file):
     assert (failed.state, failed.reason, failed.score) == ("failed", "diverged", None)
     assert study._record.get_trials()[0].user_attrs["detail"] == "the loss is inf"
     assert study._memory._study.get_trials()[0].state == TrialState.FAIL
-    assert len([t for t in iter(lambda: step(study), None)]) == 2
+    assert len(list(iter(lambda: step(study), None))) == 2
 
 
 def test_a_report_without_score_and_reason_is_an_error():

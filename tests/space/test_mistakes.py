@@ -74,7 +74,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_keys_and_names_last(t
         "sorce: unknown key; did you mean source? known: layers, modules, schema, source, summary, training",
         "modules = 'adapter': unknown; did you mean serial_adapter or parallel_adapter? known: bitfit, ia3, "
         "layer_norm, lora, parallel_adapter, prefix, serial_adapter",
-        "modules.adapter.sites = 'ffnn': unknown; did you mean ffn or ffn.in or ffn.hidden? known: attention, attention.key, "
+        "modules.adapter.sites = 'ffnn': unknown; did you mean ffn or ffn.in or ffn.hidden? known: attention, "
+        "attention.key, "
         "attention.kv, attention.output, attention.qkv, attention.query, attention.value, cross_attention, "
         "cross_attention.key, cross_attention.kv, cross_attention.output, cross_attention.query, "
         "cross_attention.value, ffn, ffn.gate, ffn.hidden, ffn.in, ffn.out, norm.attention, norm.cross_attention, "
@@ -103,7 +104,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_keys_and_names_last(t
         ({"options": {"alpha": None}}, "modules.lora.options.alpha: must be true or false, a number, text, a list or "
          "a mapping"),
         ({"options": {"alpha": [1, [2]]}}, "modules.lora.options.alpha.1: must be true or false, a number or text"),
-        ({"options": {"alpha": {"times_size": [0]}}}, "modules.lora.options.alpha.times_size.0 = 0: must be above 0.0"),
+        ({"options": {"alpha": {"times_size": [0]}}},
+         "modules.lora.options.alpha.times_size.0 = 0: must be above 0.0"),
         ({"options": {"alpha": {"times_size": ["x"]}}},
          "modules.lora.options.alpha.times_size.0 = 'x': must be a number"),
         ({"rank": 8}, "modules.lora.rank: unknown key; known: options, sites, size"),

@@ -230,7 +230,10 @@ def test_a_users_file_works_by_path_and_by_home(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("autopet", "space = 'autopet': unknown; did you mean autopeft? known: a path to a .yaml file, autopeft, lora"),
+        (
+            "autopet",
+            "space = 'autopet': unknown; did you mean autopeft? known: a path to a .yaml file, autopeft, ",
+        ),
         ("none/of/mine.yaml", "space = 'none/of/mine.yaml': no such file"),
         ("", "space = '': unknown"),
         ("~nobody-of-that-name/mine.yaml", "no such file"),

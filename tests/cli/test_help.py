@@ -1,0 +1,84 @@
+"""Help: quick, complete, and readable in a terminal of 80 columns."""
+
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from autopeft.cli.app import make_app
+
+APP = typer.main.get_command(make_app())
+COMMANDS = APP.commands  # type: ignore[attr-defined]
+HEAVY = {"torch", "transformers", "ray", "optuna", "sqlalchemy", "pandas", "scipy", "peft", "datasets", "matplotlib"}
+
+
+def test_every_help_comes_without_the_heavy_packages():
+    script = f"""
+import contextlib, io, sys
+from autopeft.cli.app import main
+for arguments in [], *([name] for name in {sorted(COMMANDS)!r}):
+    sys.argv = ["autopeft", *arguments, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main()
+        except SystemExit as ended:
+            assert not ended.code, (arguments, ended.code)
+    assert "Usage: autopeft" in out.getvalue(), arguments
+    assert not sys.modules.keys() & {HEAVY!r}, (arguments, sys.modules.keys() & {HEAVY!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_and_list_come_without_torch(home):
+    script = """
+import sys
+from autopeft.cli.app import main
+for arguments in ["--version"], ["list"]:
+    sys.argv = ["autopeft", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code
+assert not sys.modules.keys() & {"torch", "transformers", "ray"}
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"\d+\.\d+\.\d+\nno searches yet", done.stdout)
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_80_columns_and_says_everything(run, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    outcome = run(*[name] * bool(name), "--help")
+    assert outcome.code == 0 and outcome.err == ""
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    # Square brackets are markup to Typer, and are lost or an error.
+    command = COMMANDS[name] if name else APP
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", outcome.out).split())
+    texts = [text for text in (getattr(parameter, "help", None) for parameter in command.params) if text]
+    assert texts or name
+    paragraphs = inspect.cleandoc(command.help).split("\n\n")
+    for text in (*paragraphs, *texts):
+        assert " ".join(text.split()).split()[0] in shown
+        assert _words(text) <= _words(shown), (name, text)
+
+
+def _words(text: str) -> set[str]:
+    return set(text.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_and_its_options_say_what_they_are(name):
+    command = COMMANDS[name]
+    assert command.help and command.help.split("\n")[0].rstrip().endswith((".", "path.")), name
+    assert all(parameter.help for parameter in command.params if parameter.name != "help")
+
+
+def test_no_arguments_show_the_commands(run):
+    outcome = run()
+    assert outcome.code == 2
+    assert all(re.search(rf"^│ {name} ", outcome.out, re.MULTILINE) for name in COMMANDS)
