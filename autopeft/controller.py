@@ -8,12 +8,10 @@ next start, from the evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from autopeft.answer import Answer, candidates, make_answer
+from autopeft.answer import Answer, candidates
 from autopeft.errors import AutopeftError, NoFeasibleArchitecture
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.lease import Lease
@@ -22,11 +20,10 @@ from autopeft.progress import Listener, Progress
 from autopeft.settings import Settings
 from autopeft.storage import write_atomically
 from autopeft.store import SearchRecord, SearchState, Store
+from autopeft.stored import read_answer, weights_path
 from autopeft.study import Study
+from autopeft.submission import Plan, make_plan
 from autopeft.trial import Trial, open_storage
-
-if TYPE_CHECKING:
-    from autopeft.submission import Plan
 
 ATTEMPTS = 3
 WAIT_SECONDS = 0.5
@@ -71,9 +68,6 @@ class Controller:
             NoFeasibleArchitecture: nothing meets the caps.
             AutopeftError: the first runs all failed, or the executor does not start.
         """
-        # Its imports take seconds, torch among them; reading an answer does without.
-        from autopeft.submission import make_plan  # noqa: PLC0415
-
         state: SearchState = "interrupted"
         detail = ""
         try:
@@ -321,24 +315,6 @@ def open_study(plan: Plan, record: SearchRecord, settings: Settings) -> Study:
         metric=record.facts["metric"],
         admit=plan.admit,
     )
-
-
-def read_answer(store: Store, name: str, trials: Sequence[Trial]) -> Answer:
-    """Return the answer of a search as it stands."""
-    record = store.get(name)
-    return make_answer(
-        search=record.id,
-        name=record.name,
-        state=record.state,
-        facts=record.facts,
-        trials=trials,
-        confirmations=store.evaluations(record, "confirmation"),
-    )
-
-
-def weights_path(settings: Settings, search: str, fingerprint: str) -> Path:
-    """Return where the trained modules of a confirmed architecture lie."""
-    return settings.artifacts / search / f"{fingerprint}.safetensors"
 
 
 def _describe(trial: Trial) -> str:

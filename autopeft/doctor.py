@@ -54,7 +54,7 @@ def _writable(settings: Settings) -> bool:
     folder = settings.home
     while not folder.exists():
         folder = folder.parent
-    return os.access(folder, os.W_OK)
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def _bfloat16() -> str:

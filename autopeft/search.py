@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autopeft.answer import Answer, Row
 from autopeft.budget import add_budget, parse_budget
-from autopeft.controller import Controller, read_answer, weights_path
 from autopeft.documents import parse_rest
 from autopeft.errors import Conflict
 from autopeft.exporters import export
@@ -17,8 +16,12 @@ from autopeft.messages import SearchSpec
 from autopeft.progress import Listener
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
+from autopeft.stored import read_answer, weights_path
 from autopeft.trial import Trial, open_storage, read_trials
 from autopeft.winner import make_recipe
+
+if TYPE_CHECKING:
+    from autopeft.controller import Controller
 
 
 class Search:
@@ -40,7 +43,7 @@ class Search:
     """
 
     def __init__(self, **options: Any) -> None:
-        # Its imports take seconds, torch among them; reading a stored search does without.
+        # Loaded here, as the controller below: torch comes with them, and reading a stored search does without.
         from autopeft.submission import submit  # noqa: PLC0415
 
         plan, facts = submit(*parse_rest(SearchSpec, _as_document(options)))
@@ -66,6 +69,8 @@ class Search:
 
     def controller(self, listener: Listener = lambda _: None) -> Controller:
         """Return a controller that owns the search, for one who wants to drain it; :meth:`run` makes its own."""
+        from autopeft.controller import Controller  # noqa: PLC0415
+
         return Controller(self._store, self._record.id, self._settings, listener)
 
     def run(self, listener: Listener = lambda _: None) -> Search:

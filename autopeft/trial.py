@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import DBAPIError
 
 from autopeft.architecture import Architecture
 from autopeft.database import create_folder, engine_options, protect
+
+# Waits between attempts to open a database whose tables another process is creating, in seconds.
+WAITS = (0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,17 @@ def read_trials(storage: BaseStorage, name: str) -> list[Trial]:
 def open_storage(url: str) -> RDBStorage:
     """Return Optuna's storage in a database, as safe to share and to crash on as our own tables."""
     create_folder(url)
-    storage = RDBStorage(url, engine_kwargs=engine_options(url))
+    storage = _create_storage(url)
     protect(storage.engine)
     storage.engine.dispose()  # connections made before they were protected
     return storage
+
+
+def _create_storage(url: str) -> RDBStorage:
+    # Of two processes that open a new database at once, both create Optuna's tables, and one fails.
+    for wait in WAITS:
+        try:
+            return RDBStorage(url, engine_kwargs=engine_options(url))
+        except (DBAPIError, StorageInternalError):
+            time.sleep(wait)
+    return RDBStorage(url, engine_kwargs=engine_options(url))

@@ -136,7 +136,10 @@ def test_model_of_an_unknown_family(search, tmp_path, family):
     [
         ("{not json", "cannot be loaded: .*not a valid JSON file"),
         ("{}", "cannot be loaded: Unrecognized model"),
-        ('{"model_type": "bert", "hidden_size": "wide"}', "cannot be loaded: Validation error for field 'hidden_size'"),
+        (
+            '{"model_type": "bert", "hidden_size": "wide"}',
+            "cannot be loaded: Validation error for field 'hidden_size'",
+        ),
         ('{"model_type": "bert", "hidden_size": 30, "num_attention_heads": 4}', "cannot be loaded: The hidden size"),
     ],
 )

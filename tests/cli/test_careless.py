@@ -18,10 +18,10 @@ from autopeft.store import Store
 from tests.cli.conftest import write_job
 from tests.search.conftest import autopeft
 
-QUICK = ("--budget", "9", "--confirm", "0")
+QUICK = ("--budget", "2", "--confirm", "0")
 
 
-@pytest.mark.parametrize("name", ["two words", "it's \"mine\"", "../../etc", "[bold]mine[/]", "größer 🚀", "$HOME"])
+@pytest.mark.parametrize("name", ['it\'s "mine"', "../[bold]etc[/]", "größer 🚀 $HOME"])
 def test_name_of_any_kind_works_everywhere(run, home, job, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     searched = run("search", job, *QUICK, "--name", name)
@@ -64,7 +64,7 @@ def test_resume_of_a_running_search_changes_nothing(run, finished, finished_home
 
 
 def test_search_that_has_not_begun_can_be_looked_at(run, home, options):
-    import autopeft
+    import autopeft  # noqa: PLC0415 - the name is that of the command line elsewhere here
 
     autopeft.Search(**options, name="later")
     assert "queued" in run("list").out
@@ -94,7 +94,7 @@ def test_options_override_the_job_file_part_by_part(run, home, job):
     assert run("search", job, *QUICK, "--proxy-rows", "48", "--full-rows", "all", "--max-length", "32").code == 0
     spec = run("show", "mine", "--json").json["spec"]
     assert spec["proxy"] == {"rows": 48, "epochs": 1.0, "evaluations": 1, "held_out_rows": 32}
-    assert spec["full"]["rows"] is None and spec["task"]["max_length"] == 32 and spec["budget"] == "9"
+    assert spec["full"]["rows"] is None and spec["task"]["max_length"] == 32 and spec["budget"] == "2"
 
 
 @pytest.fixture
@@ -108,6 +108,10 @@ def test_predictions_stay_beside_their_lines(run, trained, tmp_path):
     path = tmp_path / "new.TXT"
     path.write_bytes("\ufeffw1 w2\r\nw3\u2028w4\x0bw5\r\nw6\r\n\r\n".encode())
     assert len(run("predict", trained, "--input", path).out.splitlines()) == 3
+    table = tmp_path / "new.csv"
+    table.write_text("id,text\n1,w1 w2\n2,w40 w41 w42\n")
+    path.write_text("w1 w2\nw40 w41 w42\n")
+    assert run("predict", trained, "--input", path).out == run("predict", trained, "--input", table).out
     path.write_text("w1\n\nw2\n \n")
     outcome = run("predict", trained, "--input", path)
     assert outcome.code == 2 and "no text in line 2; fill it in or remove it" in outcome.err and outcome.out == ""
@@ -137,7 +141,8 @@ def test_training_into_a_folder_of_something_else(run, finished, tmp_path):
 
 @pytest.mark.slow
 def test_two_searches_at_once_in_one_home(home, tiny_model, tiny_task, tmp_path):
-    jobs = [write_job(tmp_path / f"{name}.yaml", tiny_model, tiny_task, name=name) for name in ("a", "b")]
+    small = {"budget": 4, "confirm": 0}
+    jobs = [write_job(tmp_path / f"{name}.yaml", tiny_model, tiny_task, name=name, **small) for name in ("a", "b")]
     environment = {**os.environ, "AUTOPEFT_HOME": str(home), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "autopeft", "search", "--json"]
     both = [

@@ -9,6 +9,7 @@ import pytest
 from autopeft import doctor
 from autopeft.cli.app import main
 from autopeft.store import Store
+from tests.cli.conftest import write_job
 from tests.search.conftest import autopeft
 
 
@@ -93,12 +94,15 @@ def test_place_that_cannot_be_written_to(run, finished, tmp_path, arguments):
     assert re.search(r"^error: .*file", outcome.err, re.MULTILINE) and "fault of autopeft" not in outcome.err
 
 
-def test_search_whose_every_trial_fails_says_so(run, home, job, monkeypatch):
-    outcome = run("search", job, "--budget", "3", "--max-length", "2000")
+def test_search_whose_every_trial_fails_says_so(run, home, tiny_model, tiny_task, tmp_path):
+    training = {"learning_rate": 1e38, "head_learning_rate": 1e38}
+    job = write_job(tmp_path / "job.yaml", tiny_model, tiny_task, training=training)
+    outcome = run("search", job, "--budget", "3")
     assert outcome.code == 1 and "Next:" not in outcome.out
     assert "error: no trial gave a score; `autopeft show mine` has the reasons" in outcome.err
     shown = run("show", "mine", "--json").json["trials"]
-    assert all(trial["state"] == "failed" for trial in shown)
+    assert [trial["reason"] for trial in shown] == ["diverged"] * 3 and all(trial["detail"] for trial in shown)
+    assert all(f"diverged: {trial['detail']}"[:40] in run("show", "mine").out for trial in shown)
 
 
 def test_ctrl_c_outside_of_a_run_is_quiet(run, home, monkeypatch):
@@ -114,7 +118,15 @@ def test_doctor_looks_at_everything(run, home, monkeypatch):
     monkeypatch.setattr(doctor, "_RAY", "pass")
     outcome = run("doctor")
     assert outcome.code == 0
-    for what in ("versions: Python 3", "CPU: ", "GPU: ", "store: ", f"data folder: {home}", "int8 base: ", "Ray: starts"):
+    for what in (
+        "versions: Python 3",
+        "CPU: ",
+        "GPU: ",
+        "store: ",
+        f"data folder: {home}",
+        "int8 base: ",
+        "Ray: starts",
+    ):
         assert what in outcome.out
     findings = run("doctor", "--json").json
     assert all(finding.keys() == {"what", "ok", "detail"} for finding in findings)
