@@ -178,6 +178,7 @@ def load_model(
         model.set_attn_implementation(IMPLEMENTATION)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = load_tokenizer(name).pad_token_id
+    _keep_differentiable(model)
     model.requires_grad_(False)
     model.train(False)
     return model if quantisation != "none" else model.to(device)  # type: ignore[arg-type]
@@ -219,6 +220,14 @@ def probe_quantisation(quantisation: Quantisation) -> None:
 def _quiet_bitsandbytes() -> None:
     # It warns at every product of an int8 base that it casts the input, and of a kernel that it does without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def _keep_differentiable(model: nn.Module) -> None:
+    # Out of training mode, where a frozen base always is, bitsandbytes repacks four-bit weights for a CPU kernel that
+    # has no backward pass.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def _quantised_linear(quantisation: Quantisation) -> nn.Module:

@@ -47,7 +47,7 @@ def _open_store(settings: Settings) -> str:
     store = Store(settings.database_url)
     count = len(store.list())
     store.close()
-    return f"{settings.database_url.split('@')[-1]}, {count} searches"
+    return f"{settings.database_url.split('@')[-1]}, {count} {'search' if count == 1 else 'searches'}"
 
 
 def _writable(settings: Settings) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,4 +57,4 @@ def command(
         for metric, spread in metrics.items()
     ]
     print_table(f"{seeds} seed(s)", ("split", "metric", "mean", "deviation"), rows, Console())
-    print(f"wrote {summary.folder}; use it: autopeft predict {summary.folder} --input FILE")
+    print(f"wrote {summary.folder}; use it: autopeft predict {shlex.quote(str(summary.folder))} --input FILE")

@@ -140,22 +140,22 @@ def test_training_into_a_folder_of_something_else(run, finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_searches_at_once_in_one_home(home, tiny_model, tiny_task, tmp_path):
-    small = {"budget": 4, "confirm": 0}
-    jobs = [write_job(tmp_path / f"{name}.yaml", tiny_model, tiny_task, name=name, **small) for name in ("a", "b")]
-    environment = {**os.environ, "AUTOPEFT_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "autopeft", "search", "--json"]
-    both = [
-        subprocess.Popen([*command, str(job)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for job in jobs
-    ]
-    for process, name in zip(both, "ab", strict=True):
-        out, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-        answer = json.loads(out)
-        assert answer["name"] == name and answer["state"] == "done"
-    listed = json.loads(autopeft("list", "--json", home=home).stdout)
-    assert {search["name"]: search["state"] for search in listed} == {"a": "done", "b": "done"}
+def test_two_searches_at_once_in_one_home(run, home, tiny_model, tiny_task, tmp_path):
+    there = write_job(tmp_path / "there.yaml", tiny_model, tiny_task, name="there", budget=14, confirm=0)
+    here = write_job(tmp_path / "here.yaml", tiny_model, tiny_task, name="here")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "autopeft", "search", "--json", str(there)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert any(line.startswith("trial 0: ") for line in process.stderr), "it did not begin"
+    assert "running" in run("list").out
+    answer = run("search", here, "--json").json
+    assert answer["name"] == "here" and answer["state"] == "done"
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert json.loads(out)["name"] == "there" and len(run("show", "there", "--json").json["trials"]) == 14
+    listed = run("list", "--json").json
+    assert {search["name"]: search["state"] for search in listed} == {"there": "done", "here": "done"}
 
 
 @pytest.mark.slow

@@ -33,6 +33,15 @@ def test_debug_shows_the_traceback_of_a_mistake_too(home):
     assert debug.returncode == 1 and "Traceback" in debug.stderr and "NotFound: no search named" in debug.stderr
 
 
+def test_mistakes_in_a_process_of_its_own(home, tmp_path):
+    done = autopeft("search", "--task", "./rows.csv", "--budget", "0", "--json", home=home, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert re.fullmatch(
+        r"error: budget = '0': .*\nerror: task = './rows.csv': no such file or folder; .*\n", done.stderr
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "url, pattern",
     [

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load
 
 from autopeft.architecture import Architecture, Placement
-from autopeft.messages import Fidelity, TaskSpec
+from autopeft.messages import Fidelity, TaskSpec, TrainingSettings
 from tests.workers.conftest import lora
 from workers import devices, evaluation, proxy, residency, training
 
@@ -42,9 +42,10 @@ def test_the_same_request_gives_the_same_report_and_another_seed_another(request
     assert first.curve != other.curve or first.metrics != other.metrics
 
 
-def test_a_better_adapted_model_scores_better_than_chance(request_for):
-    report = proxy.run(request_for(fidelity=Fidelity(epochs=6, evaluations=3)))
-    assert report.scores["holdout"] > 0.65
+def test_it_learns(request_for):
+    settings = TrainingSettings(batch_size=16, learning_rate=1e-2, head_learning_rate=3e-2)
+    report = proxy.run(request_for(fidelity=Fidelity(epochs=10, evaluations=5), training=settings))
+    assert report.scores["holdout"] > 0.7
 
 
 def test_a_regression_reports_how_to_read_its_outputs(request_for, numbers):
@@ -105,7 +106,7 @@ def test_outputs_that_are_not_finite_on_any_part_diverge(request_for, monkeypatc
 
     def spoil(model, split, *rest):
         calls.append(len(split))
-        logits = predict(model, split, *rest)
+        logits = predict(model, split, *rest).clone()
         if (len(calls) > 2) == (part == "validation"):  # two evaluations, then the parts
             logits[0, 0] = math.inf
         return logits
@@ -172,8 +173,7 @@ def explode_at(number, function):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"architecture": Architecture((Placement("lora", "attention.quary", 0, 4),)).to_dict()}, "attention.quary"),
-        ({"architecture": {"placements": 5}}, "Error"),
+        ({"architecture": Architecture((Placement("lora", "attention.quary", 0, 4),))}, "attention.quary"),
         ({"model": "/no/such/folder"}, "no such folder"),
         ({"task": TaskSpec(name="/no/such/file.csv")}, "file.csv"),
     ],
