@@ -18,6 +18,9 @@ from autopeft.tasks import load_task
 hypothesis.settings.register_profile("autopeft", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("autopeft")
 
+# Tiny models gain nothing from more threads, and on a busy machine lose much by waiting for them.
+torch.set_num_threads(1)
+
 LABELS = 3
 _COMMON = {"vocab_size": 64, "num_labels": LABELS, "initializer_range": 0.2}
 _BERT = _COMMON | {
