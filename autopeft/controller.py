@@ -15,7 +15,7 @@ from autopeft.answer import Answer, candidates
 from autopeft.errors import AutopeftError, NoFeasibleArchitecture
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.lease import Lease
-from autopeft.messages import TrialReport, TrialRequest
+from autopeft.messages import Fidelity, TrialReport, TrialRequest
 from autopeft.progress import Listener, Progress
 from autopeft.settings import Settings
 from autopeft.storage import write_atomically
@@ -165,17 +165,8 @@ class Controller:
         end = self._deadline(plan)
         if end is not None:
             limit = max(1.0, min(limit, end - time.monotonic()))
-        return TrialRequest(
-            key=f"trial {trial.number}.{trial.attempts}",
-            model=plan.spec.model,
-            task=plan.spec.task,
-            architecture=trial.architecture.to_dict(),
-            fidelity=plan.spec.proxy,
-            training=plan.spec.training,
-            precision=plan.spec.precision,
-            seed=plan.spec.seed,
-            wall_limit=limit,
-        )
+        key = f"trial {trial.number}.{trial.attempts}"
+        return _request(plan, key, trial, plan.spec.proxy, plan.spec.seed).model_copy(update={"wall_limit": limit})
 
     def _finish(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
         self._run_seconds.append(report.seconds)
@@ -205,7 +196,7 @@ class Controller:
         there = self._store.evaluations(self.record, "confirmation")
         to_confirm = candidates(self._study.trials())
         waiting = [
-            self._confirmation_request(plan, trial, seed)
+            _confirmation_request(plan, trial, seed)
             for seed in range(plan.spec.confirm)
             for trial in to_confirm
             if (trial.architecture.fingerprint, seed) not in there
@@ -226,21 +217,6 @@ class Controller:
                 self._report("confirm", plan, len(running), _describe_run(request, report), done, total)
             if self._out_of_time(plan) or self._lease.lost:
                 return
-
-    def _confirmation_request(self, plan: Plan, trial: Trial, seed: int) -> TrialRequest:
-        return TrialRequest(
-            key=f"confirm {trial.architecture.fingerprint}.{seed}",
-            model=plan.spec.model,
-            task=plan.spec.task,
-            architecture=trial.architecture.to_dict(),
-            fidelity=plan.spec.full,
-            training=plan.spec.training,
-            precision=plan.spec.precision,
-            seed=seed,
-            parts=("validation",),
-            keep_weights=seed == WEIGHTS_SEED,
-            wall_limit=plan.spec.trial_timeout,
-        )
 
     def _keep_confirmation(self, plan: Plan, request: TrialRequest, report: TrialReport) -> None:
         self._run_seconds.append(report.seconds)
@@ -314,6 +290,26 @@ def open_study(plan: Plan, record: SearchRecord, settings: Settings) -> Study:
         seed=plan.spec.seed,
         metric=record.facts["metric"],
         admit=plan.admit,
+    )
+
+
+def _confirmation_request(plan: Plan, trial: Trial, seed: int) -> TrialRequest:
+    key = f"confirm {trial.architecture.fingerprint}.{seed}"
+    extra = {"parts": ("validation",), "keep_weights": seed == WEIGHTS_SEED}
+    return _request(plan, key, trial, plan.spec.full, seed).model_copy(update=extra)
+
+
+def _request(plan: Plan, key: str, trial: Trial, fidelity: Fidelity, seed: int) -> TrialRequest:
+    return TrialRequest(
+        key=key,
+        model=plan.spec.model,
+        task=plan.spec.task,
+        architecture=trial.architecture.to_dict(),
+        fidelity=fidelity,
+        training=plan.spec.training,
+        precision=plan.spec.precision,
+        seed=seed,
+        wall_limit=plan.spec.trial_timeout,
     )
 
 
