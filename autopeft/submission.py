@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from autopeft.architecture import Architecture
 from autopeft.base_models import (
     BUNDLED,
@@ -114,7 +116,7 @@ def make_plan(spec: SearchSpec) -> Plan:
         if name not in registry.names:
             problems.append(Problem.unknown(registry.kind, name, registry.names))
     try:
-        budget = parse_budget(spec.budget)
+        budget = _as_wall_time(parse_budget(spec.budget), spec.budget)
     except InvalidInput as error:
         problems.extend(error.problems)
     try:
@@ -139,6 +141,22 @@ def make_plan(spec: SearchSpec) -> Plan:
     plan = Plan(spec, budget, model, space, cap)
     _check_feasible(plan)
     return plan
+
+
+def _as_wall_time(budget: Budget, text: str) -> Budget:
+    """Return GPU time as the wall time that it is on this machine's GPUs; other budgets as they are.
+
+    Raises:
+        InvalidInput: GPU time where there is no GPU.
+    """
+    if budget.gpu_seconds is None:
+        return budget
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        raise InvalidInput(
+            Problem("budget", text, "GPU time, and there is no GPU here; give trials (40) or wall time (2h)")
+        )
+    return Budget(seconds=budget.gpu_seconds / gpus)
 
 
 def smallest(plan: Plan) -> int:

@@ -10,6 +10,7 @@ import autopeft
 from autopeft.answer import candidates
 from autopeft.controller import open_study
 from autopeft.errors import Conflict, InvalidInput, NoFeasibleArchitecture, NotFound
+from autopeft.messages import SearchSpec
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.registry import SAMPLERS
 from autopeft.settings import Settings
@@ -135,6 +136,15 @@ def test_wall_time_is_a_hard_stop_that_leaves_an_answer(options):
     assert search.record.state == "done"
     assert len(search.trials) < 1000 and search.record.seconds < 60
     assert search.front
+
+
+def test_gpu_time_is_refused_where_there_is_no_gpu_and_is_wall_time_where_there_are(options, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(InvalidInput, match="there is no GPU here; give trials"):
+        autopeft.Search(**{**options, "budget": "4gpu-h"})
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    spec = SearchSpec(**{**options, "budget": "4gpu-h"})
+    assert make_plan(spec).budget.seconds == 2 * 3600
 
 
 def test_diverging_trials_fail_with_their_reason_and_never_reach_the_front(options):
