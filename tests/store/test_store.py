@@ -1,6 +1,7 @@
 """The store: searches, the lease on each, and evaluations that last."""
 
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -241,6 +242,18 @@ def test_writers_in_four_processes_lose_nothing(store, search, url):
 def test_processes_may_open_one_new_database_at_once(url):
     assert list(processes(open_both, lambda i: (url,), 4)) == []
     assert len(Store(url).list()) == 4
+
+
+def test_a_new_file_that_another_process_writes_is_switched_to_a_write_ahead_log_once_it_is_let_go(tmp_path):
+    path = tmp_path / "new.db"
+    writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    letting_go = threading.Timer(0.3, writer.close)
+    letting_go.start()
+    engine = open_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    letting_go.join()
 
 
 # -- the lease of a controller
