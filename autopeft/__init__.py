@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autopeft.answer import Answer, Row
     from autopeft.architecture import Architecture, Placement
+    from autopeft.base_models import describe_model
+    from autopeft.baselines import preset
     from autopeft.errors import AutopeftError
     from autopeft.search import Search
+    from autopeft.space import load_space
 
-__all__ = ["Answer", "Architecture", "AutopeftError", "Placement", "Row", "Search"]
+__all__ = [
+    "Answer",
+    "Architecture",
+    "AutopeftError",
+    "Placement",
+    "Row",
+    "Search",
+    "describe_model",
+    "load_space",
+    "preset",
+]
 
 _HOMES = {
     "Answer": "autopeft.answer",
@@ -20,6 +33,9 @@ _HOMES = {
     "Placement": "autopeft.architecture",
     "Row": "autopeft.answer",
     "Search": "autopeft.search",
+    "describe_model": "autopeft.base_models",
+    "load_space": "autopeft.space",
+    "preset": "autopeft.baselines",
 }
 
 

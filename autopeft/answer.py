@@ -10,7 +10,7 @@ from typing import Any
 
 from autopeft.architecture import Architecture
 from autopeft.baselines import HEAD_ONLY
-from autopeft.budget import parse_max_params
+from autopeft.budget import parse_params
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, NotFound, Problem
 from autopeft.messages import TrialReport
 from autopeft.pareto import cost_axis, hypervolume, knee, non_dominated
@@ -135,7 +135,7 @@ class Answer:
         candidates = [row for row in self.front if row.params] or list(self.front)
         limit = re.fullmatch(r"params\s*<=\s*(.+)", choice.strip())
         if limit:
-            cap = parse_max_params(limit[1], self.base_parameters)
+            cap = parse_params("pick", limit[1], self.base_parameters)
             candidates = [row for row in candidates if row.params <= cap]
         elif choice not in PICKS:
             remedy = f"use {', '.join(PICKS)}, a trial's number, or 'params<=0.5%'"

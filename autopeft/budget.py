@@ -65,18 +65,19 @@ def add_budget(current: str, text: str) -> str:
     raise InvalidInput(Problem("budget", text, f"the search's budget is {current}; add the same unit"))
 
 
-def parse_max_params(text: str, base_parameters: int) -> int:
-    """Return a cap on trainable parameters, given as a number or as a percentage of the base model.
+def parse_params(field: str, text: str, base_parameters: int) -> int:
+    """Return a number of trainable parameters, given as such or as a percentage of the base model.
 
     Raises:
-        InvalidInput: it is neither, or not above 0.
+        InvalidInput: it is neither, not above 0, or above 100 %; the message names ``field``.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)([kKmM%])?", text.strip())
     value = float(match[1]) if match else 0.0
-    if match is None or not 0 < value < math.inf:
-        remedy = "give a number (300000, 300k, 1.5M) or a percentage of the base model (2%), more than 0"
-        raise InvalidInput(Problem("max-params", text, remedy))
-    if match[2] == "%":
+    percent = match is not None and match[2] == "%"
+    if match is None or not 0 < value < math.inf or (percent and value > 100):
+        remedy = "give a number (300000, 300k, 1.5M) or a percentage of the base model (2%, at most 100%), more than 0"
+        raise InvalidInput(Problem(field, text, remedy))
+    if percent:
         return int(base_parameters * value / 100)
     return int(value * {"k": 1e3, "m": 1e6}.get((match[2] or "").lower(), 1.0))
 

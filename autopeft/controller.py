@@ -15,12 +15,13 @@ from autopeft.answer import Answer, candidates
 from autopeft.errors import AutopeftError, NoFeasibleArchitecture
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.lease import Lease
-from autopeft.messages import Fidelity, TrialReport, TrialRequest
+from autopeft.messages import TrialReport, TrialRequest
 from autopeft.progress import Listener, Progress
+from autopeft.samplers.base import WAIT, Errand, Proposal, Wait
 from autopeft.settings import Settings
 from autopeft.storage import write_atomically
 from autopeft.store import SearchRecord, SearchState, Store
-from autopeft.stored import read_answer, weights_path
+from autopeft.stored import evidence_folder, read_answer, weights_path
 from autopeft.study import Study
 from autopeft.submission import Plan, make_plan
 from autopeft.trial import Trial, open_storage
@@ -103,44 +104,66 @@ class Controller:
     # -- the search phase ---------------------------------------------------------------------------------------------
 
     def _search(self, plan: Plan, executor: Executor) -> None:
-        running: dict[str, Trial] = {}
+        running: dict[str, Trial | Errand] = {}
         upcoming = self._upcoming(plan)
-        exhausted = False
         for request, trial in self._recover(plan):
             running[request.key] = trial
             executor.submit(request)
         self._report("search", plan, len(running), "")
+        more = True
         while True:
-            while not exhausted and len(running) < executor.slots and self._may_start(plan, len(running)):
-                trial_or_none = next(upcoming, None)
-                if trial_or_none is None:
-                    exhausted = True
-                    break
-                request = self._proxy_request(plan, trial_or_none)
-                running[request.key] = trial_or_none
-                executor.submit(request)
+            more = more and self._start_more(plan, executor, upcoming, running)
             if not running:
                 return
             for report in executor.wait(WAIT_SECONDS):
-                trial = self._finish(running.pop(report.key), report, plan)
-                self._report("search", plan, len(running), _describe(trial))
+                event = self._receive(running.pop(report.key), report, plan)
+                self._report("search", plan, len(running), event)
             if self._lease.lost:
                 return
             if self._out_of_time(plan):
-                for key, trial in running.items():
-                    report = TrialReport.failure(key, "stopped", "the wall-time budget ended")
-                    self._study.tell(trial.number, report, None)
+                for key, what in running.items():
+                    if isinstance(what, Trial):
+                        report = TrialReport.failure(key, "stopped", "the wall-time budget ended")
+                        self._study.tell(what.number, report, None)
                 return
 
-    def _upcoming(self, plan: Plan) -> Iterator[Trial]:
-        """Yield trials as they are to be started: the baselines that are not there yet, then what is proposed."""
+    def _start_more(
+        self,
+        plan: Plan,
+        executor: Executor,
+        upcoming: Iterator[Trial | Errand | Wait],
+        running: dict[str, Trial | Errand],
+    ) -> bool:
+        """Start runs until the executor is full or nothing may be started; return whether there may be more later."""
+        while len(running) < executor.slots and self._may_start(plan, len(running)):
+            step = next(upcoming, None)
+            if step is None:
+                return False
+            if step == WAIT:
+                return bool(running)
+            assert not isinstance(step, str)
+            request = self._proxy_request(plan, step) if isinstance(step, Trial) else self._errand_request(plan, step)
+            running[request.key] = step
+            executor.submit(request)
+        return True
+
+    def _upcoming(self, plan: Plan) -> Iterator[Trial | Errand | Wait]:
+        """Yield what is to be started: the baselines that are not there yet, then what the sampler proposes."""
         if plan.spec.baselines:
             there = {trial.name for trial in self._study.trials()}
             for name, (architecture, params) in plan.baselines.items():
                 if name not in there:
                     yield self._study.start_baseline(name, architecture, params, plan.base_parameters)
-        while (proposal := self._study.propose()) is not None:
-            yield self._study.start(proposal, plan.base_parameters)
+        while (step := self._study.propose()) is not None:
+            yield self._study.start(step, plan.base_parameters) if isinstance(step, Proposal) else step
+
+    def _receive(self, what: Trial | Errand, report: TrialReport, plan: Plan) -> str:
+        """Take a report in, and return what to say of it."""
+        if isinstance(what, Trial):
+            return _describe(self._finish(what, report, plan))
+        what.receive(report)
+        how = f"failed ({report.reason})" if report.state == "failed" else f"{report.steps} steps"
+        return f"{what.key}: {how} in {report.seconds:.1f} s"
 
     def _recover(self, plan: Plan) -> Iterator[tuple[TrialRequest, Trial]]:
         """Settle the trials that a lost controller left running, and yield those to run again."""
@@ -161,12 +184,19 @@ class Controller:
             yield self._proxy_request(plan, restarted), restarted
 
     def _proxy_request(self, plan: Plan, trial: Trial) -> TrialRequest:
-        limit = plan.spec.trial_timeout
-        end = self._deadline(plan)
-        if end is not None:
-            limit = max(1.0, min(limit, end - time.monotonic()))
         key = f"trial {trial.number}.{trial.attempts}"
-        return _request(plan, key, trial, plan.spec.proxy, plan.spec.seed).model_copy(update={"wall_limit": limit})
+        request = plan.request(key, trial.architecture, plan.spec.proxy, plan.spec.seed)
+        return request.model_copy(update={"wall_limit": self._wall_limit(plan)})
+
+    def _errand_request(self, plan: Plan, errand: Errand) -> TrialRequest:
+        # As long as full training: gates part slowly, and S3Delta itself searches for as many epochs as it retrains.
+        request = plan.request(errand.key, plan.stored(errand.architecture), plan.spec.full, plan.spec.seed)
+        return request.model_copy(update={"wall_limit": self._wall_limit(plan), "gates": errand.gates})
+
+    def _wall_limit(self, plan: Plan) -> float:
+        end = self._deadline(plan)
+        limit = plan.spec.trial_timeout
+        return limit if end is None else max(1.0, min(limit, end - time.monotonic()))
 
     def _finish(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
         self._run_seconds.append(report.seconds)
@@ -285,32 +315,16 @@ def open_study(plan: Plan, record: SearchRecord, settings: Settings) -> Study:
     return Study(
         storage=open_storage(settings.database_url),
         name=record.name,
-        space=plan.space,
         sampler=plan.spec.sampler,
-        seed=plan.spec.seed,
         metric=record.facts["metric"],
-        admit=plan.admit,
+        setting=plan.setting(evidence_folder(settings, record.id)),
     )
 
 
 def _confirmation_request(plan: Plan, trial: Trial, seed: int) -> TrialRequest:
     key = f"confirm {trial.architecture.fingerprint}.{seed}"
     extra = {"parts": ("validation",), "keep_weights": seed == WEIGHTS_SEED}
-    return _request(plan, key, trial, plan.spec.full, seed).model_copy(update=extra)
-
-
-def _request(plan: Plan, key: str, trial: Trial, fidelity: Fidelity, seed: int) -> TrialRequest:
-    return TrialRequest(
-        key=key,
-        model=plan.spec.model,
-        task=plan.spec.task,
-        architecture=trial.architecture.to_dict(),
-        fidelity=fidelity,
-        training=plan.spec.training,
-        precision=plan.spec.precision,
-        seed=seed,
-        wall_limit=plan.spec.trial_timeout,
-    )
+    return plan.request(key, trial.architecture, plan.spec.full, seed).model_copy(update=extra)
 
 
 def _describe(trial: Trial) -> str:

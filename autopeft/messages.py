@@ -14,6 +14,8 @@ from autopeft.architecture import Architecture, Quantisation
 Reason = Literal["diverged", "out_of_memory", "worker_lost", "timeout", "stopped", "controller_lost", "error"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Part = Literal["holdout", "validation", "test"]
+# The one setting searched with an architecture that belongs to the fidelity.
+EPOCHS = "epochs"
 
 
 class Message(BaseModel):
@@ -80,6 +82,23 @@ class TrainingSettings(Message):
     gradient_clip: float = Field(default=1.0, gt=0)
 
 
+class GateSettings(Message):
+    """Train a gate on every placement as well, and report its probability (S3Delta, arXiv 2206.07382).
+
+    Attributes:
+        budget: trainable parameters that the structure drawn from the probabilities is to have on average.
+        learning_rate: of the gates' logits, under AdamW.
+        temperature: beta of the shifted global sigmoid; a lower one parts the probabilities faster.
+        order: ``first`` takes the weights as they are for the gates' gradient; ``second`` looks one weight step
+            ahead, as DARTS does, at three more passes a step.
+    """
+
+    budget: int = Field(ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    order: Literal["first", "second"] = "first"
+
+
 class TrialRequest(Message):
     """One training run, complete in itself.
 
@@ -90,6 +109,8 @@ class TrialRequest(Message):
         parts: the splits to score at the best step, beside the held-out rows.
         keep_weights: whether the report carries the trained tensors.
         wall_limit: seconds after which the run stops itself with reason ``timeout``.
+        gates: makes the run a structure search: the architecture holds every placement that has a gate, nothing is
+            evaluated, and the report has probabilities in place of scores and weights.
     """
 
     key: str
@@ -103,11 +124,28 @@ class TrialRequest(Message):
     parts: tuple[Part, ...] = ("holdout",)
     keep_weights: bool = False
     wall_limit: float | None = None
+    gates: GateSettings | None = None
 
     @property
     def decoded(self) -> Architecture:
         """The architecture as a value."""
         return Architecture.from_dict(self.architecture)
+
+    @property
+    def chosen_training(self) -> TrainingSettings:
+        """The training settings, with those that the architecture brings in their place.
+
+        Raises:
+            ValueError: the architecture brings one that there is not, or one out of range.
+        """
+        chosen = {name: value for name, value in self.decoded.training if name != EPOCHS}
+        return TrainingSettings.model_validate({**self.training.model_dump(), **chosen})
+
+    @property
+    def chosen_fidelity(self) -> Fidelity:
+        """The fidelity, with the architecture's own number of epochs if it brings one."""
+        chosen = {name: value for name, value in self.decoded.training if name == EPOCHS}
+        return Fidelity.model_validate({**self.fidelity.model_dump(), **chosen})
 
 
 class TrialReport(Message):
@@ -125,6 +163,7 @@ class TrialReport(Message):
         curve: (step, held-out score) of every evaluation.
         center, scale: a regression's output, times ``scale`` and plus ``center``, is in the task's own units.
         weights: trained tensors in safetensors format, if they were asked for.
+        probabilities: of the gates, by placement in the architecture's order; empty after plain training.
     """
 
     key: str
@@ -145,6 +184,7 @@ class TrialReport(Message):
     scale: float = 1.0
     device: str = ""
     weights: bytes | None = Field(default=None, exclude=True, repr=False)
+    probabilities: tuple[float, ...] = ()
 
     @classmethod
     def failure(cls, key: str, reason: Reason, detail: str = "", seconds: float = 0.0) -> TrialReport:
@@ -158,6 +198,8 @@ class SearchSpec(Message):
     Attributes:
         budget: ``40`` (trials), ``30m`` or ``2h`` (wall time), ``4gpu-h``.
         max_params: cap on the trainable parameters, as a number or a percentage of the base model (``2%``).
+        param_budgets: numbers of trainable parameters, or percentages of the base model, to search at; for a sampler
+            that searches so.
         proxy: fidelity of the search's trials.
         full: fidelity of confirmation and final training.
         confirm: seeds at which the front and the baselines are confirmed; 0 leaves the confirmation out.
@@ -170,6 +212,7 @@ class SearchSpec(Message):
     space: str = "autopeft"
     budget: str = "40"
     max_params: str | None = None
+    param_budgets: tuple[str, ...] = ()
     sampler: str = "tpe"
     executor: str = "ray"
     workers: int = Field(default=2, ge=1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -35,7 +37,6 @@ BOUNDS = {
     "too_long": "must have {max_length} entries at most",
     "string_too_short": "must have {min_length} or more characters",
     "string_too_long": "must have {max_length} characters at most",
-    "literal_error": "must be {expected}",
     "finite_number": "must be a finite number",
 }
 KEY = "[key]"  # the last part of an error's path where the key itself is wrong
@@ -59,7 +60,9 @@ class _Mistake:
 
     @property
     def kind(self) -> str | None:
-        """What the value must be, if it is of another kind altogether."""
+        """What the value must be, if it is of another kind altogether, or not one of the words that it may be."""
+        if self.item["type"] == "literal_error":
+            return str(self.item["ctx"]["expected"])
         return KINDS.get(self.item["type"])
 
     @property
@@ -130,7 +133,9 @@ def _problem(mistake: _Mistake, model: type[BaseModel]) -> Problem:
     return Problem("", mistake.shown, str(item["msg"]).replace("Input should be", "must be"))
 
 
-def _either(kinds: list[str]) -> str:
+def _either(expected: list[str]) -> str:
+    # Words that the value may be come as one text: 'all', 'mask' or 'range'.
+    kinds = [kind for text in expected for kind in (re.findall(r"'[^']*'", text) or [text])]
     if "a number" in kinds and "a whole number" in kinds:
         kinds.remove("a whole number")
     return kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
@@ -142,8 +147,13 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
     return f"unknown key; {f'did you mean {near[0]}? ' if near else ''}known: {', '.join(names)}"
 
 
+@cache
+def _schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    return model.model_json_schema()
+
+
 def _keys_at(model: type[BaseModel], path: Path) -> set[str]:
-    schema = model.model_json_schema()
+    schema = _schema_of(model)
     nodes = list(_members(schema, schema))
     for part in path:
         below = [child for node in nodes for child in _below(node, part)]

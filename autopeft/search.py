@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.answer import Answer, Row
 from autopeft.budget import add_budget, parse_budget
-from autopeft.documents import parse_rest
 from autopeft.errors import Conflict
+from autopeft.evidence import Evidence, read_evidence
 from autopeft.exporters import export
 from autopeft.lease import Lease
 from autopeft.messages import SearchSpec
 from autopeft.progress import Listener
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
-from autopeft.stored import read_answer, weights_path
+from autopeft.stored import evidence_folder, read_answer, weights_path
 from autopeft.trial import Trial, open_storage, read_trials
 from autopeft.winner import make_recipe
 
@@ -34,8 +34,8 @@ class Search:
         search.export("recipe", "out", pick="knee")
 
     Args:
-        options: the fields of :class:`autopeft.messages.SearchSpec`; ``task`` may be a plain name, ``budget`` and
-            ``max_params`` plain numbers.
+        options: the fields of :class:`autopeft.messages.SearchSpec`; ``task`` may be a plain name, ``budget``,
+            ``max_params`` and ``param_budgets`` plain numbers.
 
     Raises:
         InvalidInput: with every problem of the request.
@@ -44,9 +44,9 @@ class Search:
 
     def __init__(self, **options: Any) -> None:
         # Loaded here, as the controller below: torch comes with them, and reading a stored search does without.
-        from autopeft.submission import submit  # noqa: PLC0415
+        from autopeft.submission import submit_options  # noqa: PLC0415
 
-        plan, facts = submit(*parse_rest(SearchSpec, _as_document(options)))
+        plan, facts = submit_options(options)
         self._settings, self._store = _open()
         self._record = self._store.create(plan.spec, facts)
 
@@ -132,6 +132,17 @@ class Search:
         return self.answer.baselines
 
     @property
+    def evidence(self) -> Evidence:
+        """Why the sampler chose what it chose, as far as the search is.
+
+        Raises:
+            InvalidInput: its sampler keeps no evidence.
+        """
+        record = self.record
+        asked = Evidence(record.id, record.name, record.state, record.spec.sampler, record.facts["metric"])
+        return read_evidence(asked, evidence_folder(self._settings, record.id))
+
+    @property
     def trials(self) -> list[Trial]:
         """Every trial, by number."""
         return read_trials(open_storage(self._settings.database_url), self._record.name)
@@ -167,13 +178,3 @@ def _open() -> tuple[Settings, Store]:
     optuna.logging.set_verbosity(logging.WARNING)
     settings = Settings.from_environment()
     return settings, Store(settings.database_url)
-
-
-def _as_document(options: dict[str, Any]) -> dict[str, Any]:
-    document = dict(options)
-    if isinstance(document.get("task"), str):
-        document["task"] = {"name": document["task"]}
-    for key in ("budget", "max_params"):
-        if isinstance(document.get(key), (int, float)):
-            document[key] = str(document[key])
-    return document

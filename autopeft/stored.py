@@ -27,3 +27,8 @@ def read_answer(store: Store, name: str, trials: Sequence[Trial]) -> Answer:
 def weights_path(settings: Settings, search: str, fingerprint: str) -> Path:
     """Return where the trained modules of a confirmed architecture lie."""
     return settings.artifacts / search / f"{fingerprint}.safetensors"
+
+
+def evidence_folder(settings: Settings, search: str) -> Path:
+    """Return the folder in which a sampler keeps the evidence for what it chose."""
+    return settings.artifacts / search / "evidence"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,19 @@ from autopeft.base_models import (
     probe_quantisation,
 )
 from autopeft.baselines import baselines
-from autopeft.budget import Budget, parse_budget, parse_max_params
+from autopeft.budget import Budget, parse_budget, parse_params
+from autopeft.documents import parse_rest
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
-from autopeft.messages import SearchSpec
-from autopeft.modules.plan import count_parameters, normalise
-from autopeft.registry import EXECUTORS, SAMPLERS
-from autopeft.space import Choice, SearchSpace, load_document, load_space, space_names
+from autopeft.messages import Fidelity, SearchSpec, TrialRequest
+from autopeft.modules.count import count_parameters
+from autopeft.modules.plan import normalise
+from autopeft.registry import EXECUTORS
+from autopeft.samplers import SAMPLERS
+from autopeft.samplers.base import Setting
+from autopeft.space import SearchSpace, load_document, load_space, smallest, space_names
 from autopeft.tasks import TaskData, load_task
 
 VERSIONED = ("autopeft", "torch", "transformers", "peft", "optuna", "ray", "datasets", "bitsandbytes", "safetensors")
-FEASIBILITY_DRAWS = 300
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
 
@@ -44,6 +46,7 @@ class Plan:
 
     Attributes:
         cap: most trainable parameters, or None.
+        param_budgets: numbers of trainable parameters to search at.
         base_parameters: of the base model without a head.
     """
 
@@ -52,6 +55,7 @@ class Plan:
     model: BaseModel
     space: SearchSpace
     cap: int | None
+    param_budgets: tuple[int, ...] = ()
 
     @property
     def base_parameters(self) -> int:
@@ -60,15 +64,63 @@ class Plan:
 
     def admit(self, architecture: Architecture) -> tuple[Architecture, int] | None:
         """Return the architecture's normal form on this model and its parameters, or None where the cap forbids it."""
-        architecture = normalise(architecture, self.model.geometry).with_quantisation(self.spec.quantise)
+        architecture = self.stored(normalise(architecture, self.model.geometry))
         params = count_parameters(architecture, self.model.geometry)
         return None if self.cap is not None and params > self.cap else (architecture, params)
+
+    def stored(self, architecture: Architecture) -> Architecture:
+        """Return the architecture on the base model as the search asks to store it, unless the space says how."""
+        if self.space.document.quantisation is not None:
+            return architecture
+        return architecture.with_quantisation(self.spec.quantise)
+
+    def request(self, key: str, architecture: Architecture, fidelity: Fidelity, seed: int) -> TrialRequest:
+        """Return the request for one training run of an architecture, as :meth:`admit` gives it."""
+        return TrialRequest(
+            key=key,
+            model=self.spec.model,
+            task=self.spec.task,
+            architecture=architecture.to_dict(),
+            fidelity=fidelity,
+            training=self.spec.training,
+            precision=self.spec.precision,
+            seed=seed,
+            wall_limit=self.spec.trial_timeout,
+        )
+
+    def setting(self, folder: Path) -> Setting:
+        """Return what the sampler chooses in; it keeps its files in the folder."""
+        beside = len(self.baselines) if self.spec.baselines else 0
+        trials = None if self.budget.trials is None else max(0, self.budget.trials - beside)
+        return Setting(
+            self.space,
+            self.spec.seed,
+            self.admit,
+            trials=trials,
+            param_budgets=self.param_budgets,
+            folder=folder,
+        )
 
     @cached_property
     def baselines(self) -> dict[str, tuple[Architecture, int]]:
         """The hand-made architectures that the cap admits, with their parameters, by name."""
         made = {name: self.admit(architecture) for name, architecture in baselines(self.model.geometry).items()}
         return {name: admitted for name, admitted in made.items() if admitted is not None}
+
+
+def submit_options(options: dict[str, Any], known: Sequence[Problem] = ()) -> tuple[Plan, dict[str, Any]]:
+    """Submit what a Python caller asks for; see :func:`submit`.
+
+    Args:
+        options: fields of :class:`SearchSpec`; ``task`` may be a plain name, ``budget``, ``max_params`` and
+            ``param_budgets`` plain numbers.
+        known: problems that the request has in any case.
+
+    Raises:
+        InvalidInput: with every problem that could be found.
+    """
+    spec, problems = parse_rest(SearchSpec, _as_document(options))
+    return submit(spec, [*known, *problems])
 
 
 def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[str, Any]]:
@@ -95,7 +147,9 @@ def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[
     attempt(lambda: _require_files(find_model(spec.model)))
     in_doubt = any(problem.field.startswith("task") for problem in known)
     task: TaskData | None = None if in_doubt else attempt(lambda: load_task(spec.task))
-    attempt(lambda: probe_quantisation(spec.quantise))
+    stored = (plan.space.document.quantisation if plan else None) or [spec.quantise]
+    for quantisation in stored:
+        attempt(partial(probe_quantisation, quantisation))
     if problems or task is None:
         raise InvalidInput(*{str(problem): problem for problem in problems}.values())
     load_tokenizer(spec.model)
@@ -128,17 +182,23 @@ def make_plan(spec: SearchSpec) -> Plan:
         if model is None:
             load_document(spec.space)
         else:
-            space = load_space(spec.space, model.geometry)
+            space = load_space(spec.space, model.geometry, model.parameters)
     except InvalidInput as error:
         problems.extend(error.problems)
     try:
         if spec.max_params is not None:
-            cap = parse_max_params(spec.max_params, 1 if model is None else model.parameters)
+            cap = parse_params("max-params", spec.max_params, 1 if model is None else model.parameters)
     except InvalidInput as error:
         problems.extend(error.problems)
+    budgets: list[int] = []
+    for text in spec.param_budgets:
+        try:
+            budgets.append(parse_params("param-budgets", text, 1 if model is None else model.parameters))
+        except InvalidInput as error:
+            problems.extend(error.problems)
     if problems or model is None or space is None:
         raise InvalidInput(*problems)
-    plan = Plan(spec, budget, model, space, cap)
+    plan = Plan(spec, budget, model, space, cap, tuple(budgets))
     _check_feasible(plan)
     return plan
 
@@ -159,31 +219,6 @@ def _as_wall_time(budget: Budget, text: str) -> Budget:
     return Budget(seconds=budget.gpu_seconds / gpus)
 
 
-def smallest(plan: Plan) -> int:
-    """Return the fewest parameters found in the plan's space.
-
-    That is the best of some random points, with single choices changed for the better until no change helps.
-    """
-    rng = random.Random(0)
-
-    def params(point: dict[str, Any]) -> float:
-        decoded = plan.space.decode(point)
-        if decoded is None:
-            return float("inf")
-        return count_parameters(normalise(decoded, plan.model.geometry), plan.model.geometry)
-
-    point = min((dict(plan.space.sample(rng)[0]) for _ in range(FEASIBILITY_DRAWS)), key=params)
-    best, improved = params(point), True
-    while improved:
-        improved = False
-        for dimension in plan.space.dimensions:
-            for choice in dimension.choices if isinstance(dimension, Choice) else ():
-                changed = params({**point, dimension.name: choice})
-                if changed < best:
-                    point, best, improved = {**point, dimension.name: choice}, changed, True
-    return int(best)
-
-
 def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
     """Name local files so that a worker in another folder finds them."""
     model, task = find_model(spec.model), Path(os.path.expanduser(spec.task.name))
@@ -198,21 +233,38 @@ def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
 
 
 def _check_feasible(plan: Plan) -> None:
+    if plan.space.document.quantisation is not None and plan.spec.quantise != "none":
+        remedy = f"space {plan.spec.space!r} says itself how the base model is stored; leave quantise out"
+        raise InvalidInput(Problem("quantise", plan.spec.quantise, remedy))
     try:
-        plan.space.sample(random.Random(0))
+        least = smallest(plan.space)
     except NoFeasibleArchitecture as error:
         raise InvalidInput(Problem("space", plan.spec.space, str(error))) from error
-    problems: list[Problem] = []
-    for architecture in plan.space.cover():
-        try:
-            normalise(architecture, plan.model.geometry)
-        except InvalidInput as error:
-            problems.extend(error.problems)
-    if problems:
-        raise InvalidInput(*dict.fromkeys(problems))
-    if plan.cap is not None and (least := smallest(plan)) > plan.cap:
+    if plan.cap is not None and least > plan.cap:
         remedy = f"too low: the smallest architecture of {plan.spec.space!r} has {least:,} parameters"
         raise InvalidInput(Problem("max-params", plan.spec.max_params, remedy))
+    sampler = SAMPLERS.get(plan.spec.sampler)
+    if plan.param_budgets and not sampler.takes_param_budgets:
+        remedy = f"sampler {plan.spec.sampler!r} finds a whole front by itself; max-params caps it"
+        raise InvalidInput(Problem("param-budgets", ", ".join(plan.spec.param_budgets), remedy))
+    problems = list(sampler.check(plan.setting(Path())))
+    if problems:
+        raise InvalidInput(*problems)
+
+
+def _as_document(options: dict[str, Any]) -> dict[str, Any]:
+    document = dict(options)
+    if isinstance(document.get("task"), str):
+        document["task"] = {"name": document["task"]}
+    for key in ("budget", "max_params"):
+        if isinstance(document.get(key), (int, float)):
+            document[key] = str(document[key])
+    budgets = document.get("param_budgets")
+    if isinstance(budgets, str):
+        document["param_budgets"] = [text.strip() for text in budgets.split(",")]
+    elif isinstance(budgets, (list, tuple)):
+        document["param_budgets"] = [str(amount) for amount in budgets]
+    return document
 
 
 def _name_problems(name: str | None) -> Iterator[Problem]:

@@ -6,7 +6,8 @@ from transformers import AutoConfig, BertConfig
 from autopeft.baselines import HEAD_ONLY, baselines
 from autopeft.families import FAMILIES
 from autopeft.geometry import ModelGeometry
-from autopeft.modules.plan import count_parameters, normalise
+from autopeft.modules.count import count_parameters
+from autopeft.modules.plan import normalise
 
 NAMES = [
     HEAD_ONLY,
@@ -15,7 +16,7 @@ NAMES = [
     "prefix 10",
     "LoRA r=8 q,v",
     "Pfeiffer adapter 48",
-    "UniPELT, no gates",
+    "UniPELT",
     "MAM",
 ]
 
@@ -36,7 +37,7 @@ def test_bert_base():
         "prefix 10": prefix,
         "LoRA r=8 q,v": lora,
         "Pfeiffer adapter 48": adapter,
-        "UniPELT, no gates": lora + prefix + adapter,
+        "UniPELT": lora + prefix + adapter + n * (2 + 1 + 1) * (d + 1),  # a gate at q, v, the prefix, the adapter
         "MAM": n * (2 * 30 * d + 2 * d * d // 2 + d + d // 2),
     }
 
@@ -66,7 +67,7 @@ def test_t5_has_them_in_both_stacks_and_a_prefix_in_self_attention_alone():
 def test_every_family_has_those_that_it_has_sites_for_from_cheap_to_dear(family):
     geometry = ModelGeometry.from_config(AutoConfig.for_model(family).to_dict())
     made = baselines(geometry)
-    without_prefix = [name for name in NAMES if name not in ("prefix 10", "UniPELT, no gates", "MAM")]
+    without_prefix = [name for name in NAMES if name not in ("prefix 10", "UniPELT", "MAM")]
     assert list(made) == (NAMES if "attention.kv" in geometry.site_names else without_prefix)
     assert ("attention.kv" in geometry.site_names) == (family != "deberta-v2")
     for architecture in made.values():

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopeft.budget import Budget, add_budget, parse_budget, parse_max_params
+from autopeft.budget import Budget, add_budget, parse_budget, parse_params
 from autopeft.errors import InvalidInput
 
 
@@ -88,10 +88,10 @@ def test_time_adds_up_without_loss_however_long_it_is(current, more):
     ],
 )
 def test_a_cap_is_a_number_or_a_share_of_the_base_model(text, cap):
-    assert parse_max_params(text, 100_000_000) == cap
+    assert parse_params("max-params", text, 100_000_000) == cap
 
 
 @pytest.mark.parametrize("text", ["", "0", "0%", "-1", "x", "300,000", "2 %", "1e400", "1e-3", "%", "k", "nan", "inf"])
 def test_any_other_cap_is_none_and_the_message_says_what_is(text):
     with pytest.raises(InvalidInput, match=r"max-params.*give a number \(300000, 300k, 1.5M\) or a percentage"):
-        parse_max_params(text, 100)
+        parse_params("max-params", text, 100)

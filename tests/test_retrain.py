@@ -13,7 +13,7 @@ from autopeft.base_models import describe_model
 from autopeft.errors import AutopeftError, Conflict, InvalidInput
 from autopeft.executors import ExecutorKind
 from autopeft.messages import TrialReport
-from autopeft.modules.plan import count_parameters
+from autopeft.modules.count import count_parameters
 from autopeft.recipe import read_recipe
 from autopeft.retrain import retrain
 

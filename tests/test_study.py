@@ -16,11 +16,14 @@ from autopeft.architecture import Architecture, Placement
 from autopeft.errors import NoFeasibleArchitecture
 from autopeft.geometry import ModelGeometry
 from autopeft.messages import TrialReport
-from autopeft.modules.plan import count_parameters, normalise
+from autopeft.modules.count import count_parameters
+from autopeft.modules.plan import normalise
 from autopeft.pareto import cost_axis
 from autopeft.registry import SAMPLERS
+from autopeft.samplers.asking import PATIENCE
+from autopeft.samplers.base import Setting
 from autopeft.space import load_space
-from autopeft.study import PATIENCE, Study
+from autopeft.study import Study
 from autopeft.trial import open_storage
 
 GEOMETRY = ModelGeometry.from_config(
@@ -28,6 +31,7 @@ GEOMETRY = ModelGeometry.from_config(
 )
 BASE = 1_000_000
 SPREADING = ("gp", "nsga2", "tpe")
+ASKING = ("random", *SPREADING)
 
 
 def admit_up_to(cap=math.inf):
@@ -41,7 +45,7 @@ def admit_up_to(cap=math.inf):
 
 def make(sampler="random", space="autopeft", seed=0, cap=math.inf, storage=None, name="mine"):
     bound = load_space(str(space), GEOMETRY)
-    return Study(storage or InMemoryStorage(), name, bound, sampler, seed, "accuracy", admit_up_to(cap))
+    return Study(storage or InMemoryStorage(), name, sampler, "accuracy", Setting(bound, seed, admit_up_to(cap)))
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def outcome(trials):
 # -- what is proposed
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.names)
+@pytest.mark.parametrize("sampler", ASKING)
 def test_the_same_seed_proposes_the_same_and_another_does_not(sampler):
     first, again, other = (run(make(sampler, seed=seed), beyond_the_spread(sampler)) for seed in (0, 0, 1))
     assert outcome(first) == outcome(again) != outcome(other)
@@ -130,7 +134,7 @@ def test_the_spread_goes_on_where_it_was_after_a_resume_and_does_not_count_basel
     assert [(cost - low) / (high - low) for cost in costs] == pytest.approx([5 / 8, 3 / 8, 7 / 8], abs=0.06)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.names)
+@pytest.mark.parametrize("sampler", ASKING)
 def test_a_cap_is_kept_by_every_proposal(sampler):
     cap = 2000
     trials = run(make(sampler, cap=cap), beyond_the_spread(sampler))
@@ -141,7 +145,7 @@ def test_a_cap_is_kept_by_every_proposal(sampler):
         assert costs[0] < 0.05 and costs[-1] > 0.8, "what is spread over is the axis up to the cap"
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.names)
+@pytest.mark.parametrize("sampler", ASKING)
 def test_a_small_space_is_used_up_without_a_duplicate_and_then_gives_none(sampler, file):
     # Three ranks, and ten runs of layers; a Gaussian process would take a minute for those.
     layers = "all" if sampler == "gp" else "range"
@@ -180,18 +184,18 @@ def test_a_baseline_is_not_proposed_again(file):
 def test_a_sampler_that_is_stuck_gets_help_from_random_points(monkeypatch):
     study = make("random")
     asked = []
-    ask = study._memory._study.ask
+    ask = study._chooser._memory._study.ask
 
     def the_same(fixed_distributions):
         asked.append(1)
         trial = ask(fixed_distributions=fixed_distributions)
-        if not study._memory._study._storage.get_trial(trial._trial_id).system_attrs.get("fixed_params"):
+        if not study._chooser._memory._study._storage.get_trial(trial._trial_id).system_attrs.get("fixed_params"):
             monkeypatch.setattr(type(trial), "params", property(lambda self: same), raising=True)
         return trial
 
-    same = {d.name: 1 if d.ordered else True for d in study.space.dimensions}
+    same = {d.name: 1 if d.ordered else True for d in study._chooser.space.dimensions}
     params = optuna.Trial.params
-    monkeypatch.setattr(study._memory._study, "ask", the_same)
+    monkeypatch.setattr(study._chooser._memory._study, "ask", the_same)
     first = step(study)
     asked.clear()
     second = step(study)
@@ -213,7 +217,7 @@ def test_ordered_choices_are_by_position_in_the_memory_and_readable_in_the_recor
     trial = step(study)
     size = trial.architecture.placements[0].size
     (recorded,) = study._record.get_trials()
-    (remembered,) = study._memory._study.get_trials()
+    (remembered,) = study._chooser._memory._study.get_trials()
     assert recorded.params["lora.size"] == size
     assert recorded.distributions["lora.size"].choices == (64, 4, 1)
     assert remembered.params["lora.size"] == [64, 4, 1].index(size)
@@ -251,7 +255,7 @@ def test_to_tell_twice_changes_nothing():
     assert study.tell(trial.number, report(), 0.1) == told
     assert study.tell(trial.number, TrialReport.failure("", "timeout"), None) == told
     assert study.trials() == [told]
-    assert [t.values for t in study._memory._study.get_trials()] == [[cost_axis(told.params), 0.7]]
+    assert [t.values for t in study._chooser._memory._study.get_trials()] == [[cost_axis(told.params), 0.7]]
 
 
 def test_a_failed_trial_has_its_reason_and_is_not_proposed_again(file):
@@ -259,7 +263,7 @@ def test_a_failed_trial_has_its_reason_and_is_not_proposed_again(file):
     failed = step(study, fail=True)
     assert (failed.state, failed.reason, failed.score) == ("failed", "diverged", None)
     assert study._record.get_trials()[0].user_attrs["detail"] == "the loss is inf"
-    assert study._memory._study.get_trials()[0].state == TrialState.FAIL
+    assert study._chooser._memory._study.get_trials()[0].state == TrialState.FAIL
     assert len(list(iter(lambda: step(study), None))) == 2
 
 
@@ -272,12 +276,12 @@ def test_a_report_without_score_and_reason_is_an_error():
 def test_what_a_cap_refuses_reaches_the_sampler_and_not_the_record():
     study = make("random", cap=3000)
     run(study, 5)
-    states = Counter(t.state for t in study._memory._study.get_trials())
+    states = Counter(t.state for t in study._chooser._memory._study.get_trials())
     assert states[TrialState.COMPLETE] == 5 and states[TrialState.PRUNED] > 0
     assert len(study._record.get_trials()) == 5
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.names)
+@pytest.mark.parametrize("sampler", ASKING)
 def test_resumed_it_remembers_what_was_told_and_goes_on_with_something_new(sampler, tmp_path):
     url = f"sqlite:///{tmp_path / 'autopeft.db'}"
     study = make(sampler, storage=open_storage(url))
@@ -285,9 +289,9 @@ def test_resumed_it_remembers_what_was_told_and_goes_on_with_something_new(sampl
     step(study, fail=True)
     resumed = make(sampler, storage=open_storage(url))
     assert resumed.trials()[:11] == before
-    memory = [t for t in resumed._memory._study.get_trials() if t.state == TrialState.COMPLETE]
+    memory = [t for t in resumed._chooser._memory._study.get_trials() if t.state == TrialState.COMPLETE]
     assert [t.values for t in memory] == [[cost_axis(t.params), t.score] for t in before]
-    assert memory[0].params == study._memory._study.get_trials()[0].params or sampler == "random"
+    assert memory[0].params == study._chooser._memory._study.get_trials()[0].params or sampler == "random"
     run(resumed, 2)
     assert len({t.architecture for t in resumed.trials()}) == len(resumed.trials()) == 14
 

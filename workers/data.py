@@ -55,7 +55,11 @@ class EncodedSplit:
         """Return at most ``rows`` rows, drawn once and for all: every trial and seed gets the same ones."""
         if rows is None or rows >= len(self):
             return self
-        chosen = np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(self))[:rows])
+        return self.take(np.random.default_rng(SUBSET_SEED).permutation(len(self))[:rows])
+
+    def take(self, rows: np.ndarray) -> EncodedSplit:
+        """Return the rows of these indices, in the order of this split."""
+        chosen = np.sort(rows)
         segments = None if self.segments is None else [self.segments[i] for i in chosen]
         return EncodedSplit(
             [self.ids[i] for i in chosen], segments, self.targets[torch.from_numpy(chosen)], self.pad_id

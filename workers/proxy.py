@@ -1,10 +1,15 @@
-"""One training run: a request in, a report out. The base model and the task stay in the process in between."""
+"""One training run or structure search: a request in, a report out.
+
+The base model and the task stay in the process in between.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 import traceback
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -12,9 +17,11 @@ from safetensors.torch import save
 from autopeft.base_models import describe_model
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.modules.attach import Attachment
+from workers.data import EncodedTask
 from workers.devices import device_name, peak_memory, ran_out_of_memory
 from workers.evaluation import score_split
 from workers.residency import Residency
+from workers.structure import search_structure
 from workers.training import TrainingStopped, train
 
 _residency: Residency | None = None
@@ -48,47 +55,72 @@ def _run(request: TrialRequest, residency: Residency, started: float) -> TrialRe
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     geometry = describe_model(request.model).geometry
-    kind, metric = task.data.kind, task.data.metric
-    held_out = task.holdout.subset(request.fidelity.held_out_rows)
-    rows = task.train.subset(request.fidelity.rows)
     deadline = None if request.wall_limit is None else started + request.wall_limit
-    metrics: dict[int, dict[str, float]] = {}
-
     with Attachment(model, request.decoded, geometry, request.seed) as attachment:
-
-        def evaluate() -> float:
-            metrics[len(metrics)] = score_split(model, held_out, kind)
-            return metrics[len(metrics) - 1][metric]
-
-        outcome = train(attachment, rows, kind, request.training, request.fidelity, request.seed, evaluate, deadline)
-        best = next(i for i, (step, _) in enumerate(outcome.curve) if step == outcome.best_step)
-        scored = {"holdout": metrics[best]}
-        after = time.monotonic()
-        for part in request.parts:
-            if part != "holdout":
-                scored[part] = score_split(model, task.part(part), kind)
-            if not math.isfinite(scored[part][metric]):
-                raise TrainingStopped("diverged", f"the {part} score is {scored[part][metric]} at the best step")
-        outcome.busy_seconds += time.monotonic() - after
+        found = (_train if request.gates is None else _search)(request, attachment, task, deadline)
         groups = attachment.parameter_groups()
         head = sum(p.numel() for p in groups.pop("head"))
-        weights = save(attachment.state_dict()) if request.keep_weights else None
         params = sum(p.numel() for parameters in groups.values() for p in parameters)
     return TrialReport(
         key=request.key,
         state="complete",
-        scores={part: values[metric] for part, values in scored.items()},
-        metrics=scored,
         params=params,
         head_params=head,
         seconds=time.monotonic() - started,
-        busy_seconds=outcome.busy_seconds,
         peak_memory=peak_memory(device),
-        best_step=outcome.best_step,
-        steps=outcome.steps,
-        curve=tuple(outcome.curve),
         center=task.center,
         scale=task.scale,
         device=device_name(device, residency.dtype(request)),
-        weights=weights,
+        **found,
     )
+
+
+def _train(request: TrialRequest, attachment: Attachment, task: EncodedTask, deadline: float | None) -> dict[str, Any]:
+    """Train and score; return what the report says of it."""
+    kind, metric = task.data.kind, task.data.metric
+    held_out = task.holdout.subset(request.fidelity.held_out_rows)
+    rows = task.train.subset(request.fidelity.rows)
+    model, metrics = attachment.model, list[dict[str, float]]()
+
+    def evaluate() -> float:
+        metrics.append(score_split(model, held_out, kind))
+        return metrics[-1][metric]
+
+    settings, fidelity = request.chosen_training, request.chosen_fidelity
+    outcome = train(attachment, rows, kind, settings, fidelity, request.seed, evaluate, deadline)
+    best = next(i for i, (step, _) in enumerate(outcome.curve) if step == outcome.best_step)
+    scored = {"holdout": metrics[best]}
+    after = time.monotonic()
+    for part in request.parts:
+        if part != "holdout":
+            scored[part] = score_split(model, task.part(part), kind)
+        if not math.isfinite(scored[part][metric]):
+            raise TrainingStopped("diverged", f"the {part} score is {scored[part][metric]} at the best step")
+    return {
+        "scores": {part: values[metric] for part, values in scored.items()},
+        "metrics": scored,
+        "busy_seconds": outcome.busy_seconds + time.monotonic() - after,
+        "best_step": outcome.best_step,
+        "steps": outcome.steps,
+        "curve": tuple(outcome.curve),
+        "weights": save(attachment.state_dict()) if request.keep_weights else None,
+    }
+
+
+def _search(
+    request: TrialRequest, attachment: Attachment, task: EncodedTask, deadline: float | None
+) -> dict[str, Any]:
+    """Train gates with the weights; return what the report says of it."""
+    assert request.gates is not None
+    rows = task.train.subset(request.fidelity.rows)
+    found = search_structure(
+        attachment,
+        rows,
+        task.data.kind,
+        request.chosen_training,
+        request.chosen_fidelity,
+        request.seed,
+        request.gates,
+        deadline,
+    )
+    return asdict(found)

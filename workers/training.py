@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,9 +74,9 @@ def train(
         TrainingStopped: the loss or the score is not finite, the deadline passed, or memory ran out at one row
             a step or after three halvings.
     """
-    loop = _Loop(attachment, kind, settings)
-    steps = max(1, math.ceil(fidelity.epochs * math.ceil(len(rows) / settings.batch_size)))
-    scheduler = LambdaLR(loop.optimizer, _schedule(steps, settings.warmup))
+    loop = Loop(attachment, kind, settings)
+    steps = count_steps(rows, settings, fidelity)
+    scheduler = LambdaLR(loop.optimizer, schedule(steps, settings.warmup))
     evaluated_at = {round(steps * (i + 1) / fidelity.evaluations) for i in range(fidelity.evaluations)} | {steps}
     batches = rows.shuffled_batches(settings.batch_size, np.random.default_rng(seed))
     outcome = Outcome(steps=steps)
@@ -93,15 +93,25 @@ def train(
             outcome.curve.append((step, score))
             if score > outcome.best_score:
                 outcome.best_score, outcome.best_step, best = score, step, attachment.state_dict()
-        if deadline is not None and time.monotonic() > deadline:
-            raise TrainingStopped("timeout", f"the wall limit passed at step {step} of {steps}")
+        check_deadline(deadline, step, steps)
     if outcome.best_step != steps:
         attachment.load_state_dict(best)
     outcome.busy_seconds = time.monotonic() - started
     return outcome
 
 
-class _Loop:
+def count_steps(rows: EncodedSplit, settings: TrainingSettings, fidelity: Fidelity) -> int:
+    """Return the optimiser steps of a run on these rows: one or more."""
+    return max(1, math.ceil(fidelity.epochs * math.ceil(len(rows) / settings.batch_size)))
+
+
+def check_deadline(deadline: float | None, step: int, steps: int) -> None:
+    """Stop the run if its deadline, of ``time.monotonic()``, passed."""
+    if deadline is not None and time.monotonic() > deadline:
+        raise TrainingStopped("timeout", f"the wall limit passed at step {step} of {steps}")
+
+
+class Loop:
     """Optimiser and micro-batch of one run."""
 
     def __init__(self, attachment: Attachment, kind: Kind, settings: TrainingSettings) -> None:
@@ -111,16 +121,30 @@ class _Loop:
         self.micro_batch = settings.batch_size
         self.halvings = 0
         self.device = next(attachment.model.parameters()).device
-        groups = list(_rated(attachment, settings))
+        groups = list(rated(attachment, settings))
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         self._worst = torch.zeros((), device=self.device)
         self._steps = 0
 
+    @property
+    def rates(self) -> list[float]:
+        """The learning rate of each of the parameters, now."""
+        return [group["lr"] for group in self.optimizer.param_groups for _ in group["params"]]
+
     def step(self, batch: Batch) -> None:
-        """Take one optimiser step, on smaller pieces of the batch if memory runs out."""
+        """Take one optimiser step."""
+        self.differentiate(batch, self.parameters)
+        nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        self.optimizer.step()
+        self._steps += 1
+        if self.device.type == "cpu" or self._steps % LOSS_READ_EVERY == 0:
+            self.check_loss()
+
+    def differentiate(self, batch: Batch, leaves: Sequence[Tensor]) -> None:
+        """Set the leaves' ``grad`` to that of the batch's mean loss, on smaller pieces if memory runs out."""
         while True:
-            problem = self._accumulate(batch)
+            problem = self._accumulate(batch, leaves)
             if problem is None:
                 break
             if self.halvings == HALVINGS or self.micro_batch == 1:
@@ -129,25 +153,21 @@ class _Loop:
             self.micro_batch = math.ceil(self.micro_batch / 2)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
-        self.optimizer.step()
-        self._steps += 1
-        if self.device.type == "cpu" or self._steps % LOSS_READ_EVERY == 0:
-            self.check_loss()
 
     def check_loss(self) -> None:
         """Stop the run if any loss since the last look was not finite."""
         if not torch.isfinite(self._worst):
             raise TrainingStopped("diverged", f"the loss is {self._worst.item()} near step {self._steps}")
 
-    def _accumulate(self, batch: Batch) -> str | None:
+    def _accumulate(self, batch: Batch, leaves: Sequence[Tensor]) -> str | None:
         # The error is handled by the caller, outside the except block: its traceback holds the tensors that filled
         # the memory.
-        self.optimizer.zero_grad(set_to_none=True)
+        for leaf in leaves:
+            leaf.grad = None
         try:
             for piece in batch.to(self.device).chunks(self.micro_batch):
                 loss = self._loss(piece) * (len(piece) / len(batch))
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss, inputs=leaves)
                 self._worst = self._worst + loss.detach()
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
@@ -162,22 +182,22 @@ class _Loop:
         return functional.cross_entropy(logits, batch.targets)
 
 
-def _rated(attachment: Attachment, settings: TrainingSettings) -> Iterator[dict[str, Any]]:
-    """Yield parameter groups with their learning rates: the architecture's, else the recipe's, else our own."""
-    chosen = {**settings.model_dump(exclude_none=True), **dict(attachment.architecture.training)}
-    head = chosen.get("head_learning_rate", HEAD_RATE * MEASURED_WIDTH / attachment.geometry.width)
-    yield {"params": list(attachment.head.values()), "lr": float(head)}
+def rated(attachment: Attachment, settings: TrainingSettings) -> Iterator[dict[str, Any]]:
+    """Yield parameter groups with their learning rates: those of the settings, else our own."""
+    head = settings.head_learning_rate or HEAD_RATE * MEASURED_WIDTH / attachment.geometry.width
+    yield {"params": list(attachment.head.values()), "lr": head}
     by_rate: dict[float, list[nn.Parameter]] = {}
     for placement in attachment.architecture.placements:
         site = attachment.geometry.site(placement.site, placement.layer)
         own = MODULE_TYPES.get(placement.module).learning_rate(site, placement.size)
-        rate = float(chosen.get("learning_rate", own))
+        rate = settings.learning_rate or own
         by_rate.setdefault(rate, []).extend(attachment.modules[placement.key].parameters())
     for rate, parameters in by_rate.items():
         yield {"params": parameters, "lr": rate}
 
 
-def _schedule(steps: int, warmup: float) -> Callable[[int], float]:
+def schedule(steps: int, warmup: float) -> Callable[[int], float]:
+    """Return the factor on the learning rates by step: a linear rise, and then a linear fall to nothing."""
     rising = max(1, round(steps * warmup))
 
     def factor(step: int) -> float:

@@ -16,7 +16,10 @@ from autopeft.errors import AutopeftError, InvalidInput
 from autopeft.registry import COMMANDS
 
 # In the order of a new user's path; a command that is not named here comes after these.
-ORDER = ("search", "list", "show", "front", "cancel", "resume", "export", "train", "predict", "dashboard", "doctor")
+ORDER = (
+    *("search", "list", "show", "front", "evidence", "cancel", "resume", "export", "train", "predict", "dashboard"),
+    "doctor",
+)
 INTERRUPTED = 130
 
 
@@ -43,8 +46,20 @@ def make_app() -> typer.Typer:
     later = [name for name in COMMANDS.names if name not in ORDER]
     for name in (*ORDER, *later):
         module = importlib.import_module(f"autopeft.cli.{name}")
-        app.command(name=name, help=_help(module.command))(module.command)
+        if hasattr(module, "SUBCOMMANDS"):
+            app.add_typer(_group(module.command, module.SUBCOMMANDS), name=name)
+        else:
+            app.command(name=name, help=_help(module.command))(module.command)
     return app
+
+
+def _group(command: Callable[..., None], subcommands: dict[str, Callable[..., None]]) -> typer.Typer:
+    """Return a command that works by itself, with sub-commands below it."""
+    group = typer.Typer()
+    group.callback(invoke_without_command=True, help=_help(command))(command)
+    for name, subcommand in subcommands.items():
+        group.command(name=name, help=_help(subcommand))(subcommand)
+    return group
 
 
 def _help(command: Callable[..., None]) -> str:

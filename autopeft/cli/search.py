@@ -67,6 +67,14 @@ def command(
             show_default="none",
         ),
     ] = None,
+    param_budgets: Annotated[
+        str | None,
+        typer.Option(
+            help="Numbers of trainable parameters to search at, for the sampler s3delta: 0.1%,0.5% or 20k,100k.",
+            metavar="LIST",
+            show_default="spread over the space",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="What to call the search.", metavar="NAME", show_default="its id"),
@@ -249,9 +257,10 @@ def command(
 
     document = _read_job(job)
     given = {
-        "model": model, "space": space, "budget": budget, "max_params": max_params, "sampler": sampler,
-        "executor": executor, "workers": workers, "seed": seed, "confirm": confirm, "baselines": baselines,
-        "name": name, "quantise": quantise, "precision": precision, "trial_timeout": trial_timeout,
+        "model": model, "space": space, "budget": budget, "max_params": max_params, "param_budgets": param_budgets,
+        "sampler": sampler, "executor": executor, "workers": workers, "seed": seed, "confirm": confirm,
+        "baselines": baselines, "name": name, "quantise": quantise, "precision": precision,
+        "trial_timeout": trial_timeout,
     }  # fmt: skip
     document.update({key: value for key, value in given.items() if value is not None})
     _merge(document, "task", {
@@ -273,6 +282,7 @@ def run_and_print(search: Search, as_json: bool) -> None:
 
     from autopeft.cli.display import Display, draining
     from autopeft.cli.tables import print_answer
+    from autopeft.evidence import KEEPERS
 
     display = Display()
     name = search.record.name
@@ -292,6 +302,8 @@ def run_and_print(search: Search, as_json: bool) -> None:
         raise AutopeftError(f"no trial gave a score; `autopeft show {again}` has the reasons")
     if not as_json:
         out = f"{name}-recipe" if re.fullmatch(r"\w[\w-]*", name) else "recipe"
+        if search.record.spec.sampler in KEEPERS:
+            print(f"Why these: autopeft evidence {again}")
         print(f"Next: autopeft export {again} --pick knee --format recipe --out {out}")
 
 

@@ -164,6 +164,11 @@ def _norm_tensors(adapter: _Adapter, trained: Mapping[str, Tensors]) -> dict[str
     return tensors
 
 
+def _gates(adapter: _Adapter) -> list[str]:
+    gated = [p for p in adapter.placements if full_options(p)["gate"]]
+    return [f"peft's LoRA has no gates: {adapter.path(p)}" for p in gated]
+
+
 def _untrainable_norms(adapter: _Adapter) -> list[str]:
     frozen = [p for p in adapter.placements if adapter.has_bias(p) and not full_options(p)["bias"]]
     remedy = "peft would train this norm's bias too, which the recipe leaves as it is; export trained weights instead"
@@ -171,13 +176,14 @@ def _untrainable_norms(adapter: _Adapter) -> list[str]:
 
 
 _FORMS = {
-    "lora": _Form(lambda _: [], _lora_config, _lora_tensors),
+    "lora": _Form(_gates, _lora_config, _lora_tensors),
     "ia3": _Form(_ia3_losses, _ia3_config, _ia3_tensors),
     "layer_norm": _Form(_norm_losses, _norm_config, _norm_tensors),
 }
 _REASONS = {
     "serial_adapter": "peft has no bottleneck adapters",
     "parallel_adapter": "peft has no bottleneck adapters",
+    "low_rank_adapter": "peft has no bottleneck adapters",
     "bitfit": "peft trains biases beside LoRA alone, and only where the base model has them",
     "prefix": "peft's prefix tuning has one length for all layers and needs a model with a key-value cache",
 }

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from autopeft.architecture import Architecture, Placement
 from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
-from autopeft.modules.attention import IMPLEMENTATION, put_prefix, take_prefix
+from autopeft.modules.attention import IMPLEMENTATION, keep_input, put_prefix, take_prefix
 from autopeft.modules.plan import full_options, normalise
 from autopeft.modules.prefix import Prefix
 
@@ -47,6 +47,7 @@ class Attachment:
         self.architecture = normalise(architecture, geometry)
         self._handles: list[RemovableHandle] = []
         self._undo: list[Callable[[], None]] = []
+        self._gates: dict[str, Tensor] = {}
         model.requires_grad_(False)
         model.train(False)
         try:
@@ -90,6 +91,23 @@ class Attachment:
                 raise ValueError(f"{name}: shape {tuple(state[name].shape)} does not fit {tuple(tensor.shape)}")
             tensor.copy_(state[name])
 
+    def set_gates(self, gates: Mapping[str, Tensor]) -> None:
+        """Let each named placement have a share of its effect: ``h <- h + z (delta(x, h) - h)``, until set anew.
+
+        Args:
+            gates: scalars ``z`` by placement key; a placement without one has its whole effect.
+
+        Raises:
+            ValueError: a placement is not there, or is a prefix, whose effect is no change of an ``h``.
+        """
+        for placement in self.architecture.placements:
+            if placement.key in gates and self.geometry.site(placement.site, placement.layer).kind == "kv":
+                raise ValueError(f"{placement.key}: a prefix cannot have a gate")
+        if not gates.keys() <= set(self.modules):
+            raise ValueError(f"gates of no placement: {sorted(gates.keys() - set(self.modules))[:5]}")
+        self._gates.clear()
+        self._gates.update(gates)
+
     def detach(self) -> None:
         """Take everything off the model again; it computes and holds what it did before. May be called twice."""
         for handle in self._handles:
@@ -129,7 +147,7 @@ class Attachment:
                 self._put_prefix(base.get_submodule(site.exit), by_site[site][0])
                 continue
             ordered = sorted(by_site[site], key=lambda p: (MODULE_TYPES.get(p.module).sequential, p.module))
-            hook = _SiteHook(site, [self.modules[p.key] for p in ordered])
+            hook = _SiteHook(site, {p.key: self.modules[p.key] for p in ordered}, self._gates)
             needs_input = not all(MODULE_TYPES.get(p.module).sequential for p in ordered)
             self._handles.extend(hook.register(base, needs_input))
 
@@ -142,14 +160,17 @@ class Attachment:
             self._undo.append(lambda: self.model.set_attn_implementation(before))
         put_prefix(attention, prefix)
         self._undo.append(lambda: take_prefix(attention))
+        if prefix.gate is not None:
+            self._handles.append(attention.register_forward_pre_hook(keep_input, with_kwargs=True))
 
 
 class _SiteHook:
-    """Runs a site's deltas on the representation ``h`` as the model computes it."""
+    """Runs a site's deltas on the representation ``h`` as the model computes it, each as far as its gate is open."""
 
-    def __init__(self, site: Site, deltas: list[nn.Module]) -> None:
+    def __init__(self, site: Site, deltas: dict[str, nn.Module], gates: Mapping[str, Tensor]) -> None:
         self.site = site
         self.deltas = deltas
+        self.gates = gates
         self._x: Tensor | None = None
 
     def register(self, base: nn.Module, needs_input: bool) -> list[RemovableHandle]:
@@ -176,8 +197,11 @@ class _SiteHook:
     def _change(self, x: Tensor, h: Tensor) -> Tensor:
         if self._x is not None:
             x, self._x = self._x, None
-        for delta in self.deltas:
-            h = delta(x, h)
+        for key, delta in self.deltas.items():
+            changed = delta(x, h)
+            gate = self.gates.get(key)
+            # Exactly h at 0, and exactly what the delta gave at 1.
+            h = changed if gate is None else torch.lerp(h, changed, gate.to(h.dtype))
         return h
 
 

@@ -22,6 +22,8 @@ IMPLEMENTATION = "autopeft"
 
 # Keyed by the attention module and not stored on it: the base model's own attributes stay as they were.
 _PREFIXES: WeakKeyDictionary[nn.Module, Prefix] = WeakKeyDictionary()
+# What modules with a gated prefix were called with, from their call until they attend.
+_INPUTS: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 
 
 def put_prefix(attention: nn.Module, prefix: Prefix) -> None:
@@ -32,6 +34,12 @@ def put_prefix(attention: nn.Module, prefix: Prefix) -> None:
 def take_prefix(attention: nn.Module) -> None:
     """Undo :func:`put_prefix`."""
     _PREFIXES.pop(attention, None)
+    _INPUTS.pop(attention, None)
+
+
+def keep_input(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Keep what the attention module reads for its prefix's gate; a forward pre-hook."""
+    _INPUTS[attention] = args[0] if args else kwargs["hidden_states"]
 
 
 def attend(
@@ -51,19 +59,42 @@ def attend(
     Shapes: query ``(batch, heads, queries, head_width)``, key and value ``(batch, kv_heads, keys, head_width)``,
     mask ``(batch, 1, queries, keys)`` or None; the result is ``(batch, queries, heads, head_width)``.
     """
-    prefix = _PREFIXES.get(module)
+    prefix, gate = _PREFIXES.get(module), None
     if prefix is not None:
+        gate = _gate(module, prefix, attention_mask, is_causal)
         attention_mask = _mask(module, query, key, attention_mask, is_causal)
-        key, value = _prepend(prefix, key, value)
+        if gate is not None:
+            scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+            query = torch.cat([query, query * gate], dim=-1)
+        key, value = _prepend(prefix, key, value, apart=gate is not None)
         length = prefix.keys.shape[0]
         if attention_mask is not None:
             visible: Any = True if attention_mask.dtype == torch.bool else 0.0
             attention_mask = functional.pad(attention_mask, (length, 0), value=visible)
         if position_bias is not None:
             position_bias = functional.pad(position_bias, (length, 0))
+    out = _attend(module, query, key, value, attention_mask, dropout, scaling, is_causal, position_bias, **kwargs)
+    if gate is not None:
+        own, prefixed = out.chunk(2, dim=-1)
+        out = own + prefixed * gate.transpose(1, 2)
+    return out, None
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    is_causal: bool | None,
+    position_bias: Tensor | None,
+    **kwargs: Any,
+) -> Tensor:
     if _eager_is_faster(query, key, value, dropout):
-        return _eager(module, query, key, value, attention_mask, scaling, is_causal, position_bias), None
-    return sdpa_attention_forward(
+        return _eager(module, query, key, value, attention_mask, scaling, is_causal, position_bias)
+    out: Tensor = sdpa_attention_forward(
         module,
         query,
         key,
@@ -74,24 +105,51 @@ def attend(
         is_causal=is_causal,
         position_bias=position_bias,
         **kwargs,
-    )
+    )[0]
+    return out
 
 
-def _prepend(prefix: Prefix, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def _prepend(prefix: Prefix, key: Tensor, value: Tensor, *, apart: bool) -> tuple[Tensor, Tensor]:
     batch, heads, _, head_width = key.shape
 
-    def split(rows: Tensor) -> Tensor:
-        return rows.to(key.dtype).view(batch, -1, heads, head_width).transpose(1, 2)
+    def join(rows: Tensor, own: Tensor) -> Tensor:
+        rows = rows.to(own.dtype).view(batch, -1, heads, head_width).transpose(1, 2)
+        if apart:
+            # The model's own in the first half of the features, the prefix's in the second: a query reads each with
+            # half of its own, and so gates the prefix by itself, in one softmax and in any implementation.
+            rows, own = functional.pad(rows, (head_width, 0)), functional.pad(own, (0, head_width))
+        return torch.cat([rows, own], dim=2)
 
     keys, values = prefix(batch)
-    return torch.cat([split(keys), key], dim=2), torch.cat([split(values), value], dim=2)
+    return join(keys, key), join(values, value)
+
+
+def _gate(module: nn.Module, prefix: Prefix, mask: Tensor | None, is_causal: bool | None) -> Tensor | None:
+    """Return the prefix's gate as ``(batch, 1, queries, 1)``, or for all queries alike as ``(batch, 1, 1, 1)``."""
+    if prefix.gate is None:
+        return None
+    gates: Tensor = prefix.gate(_INPUTS.pop(module))
+    one_by_one = prefix.crossing or _is_causal(module, is_causal)
+    return (gates if one_by_one else _mean_of_visible(gates, mask))[:, None]
+
+
+def _mean_of_visible(gates: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mean ``(batch, 1, 1)`` of ``(batch, tokens, 1)`` over the tokens that the last query may see."""
+    if mask is None:
+        return gates.mean(dim=1, keepdim=True)
+    last = mask[:, 0, -1, :, None]
+    visible = (last if last.dtype == torch.bool else last == 0).to(gates.dtype)
+    return (gates * visible).sum(dim=1, keepdim=True) / visible.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _is_causal(module: nn.Module, is_causal: bool | None) -> bool:
+    return bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
 
 
 def _mask(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool | None) -> Tensor | None:
     # As sdpa_attention_forward decides it: keys beyond the queries are free places of a cache, and not seen.
-    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     queries, keys = query.shape[2], key.shape[2]
-    if mask is not None or not causal or queries == 1:
+    if mask is not None or not _is_causal(module, is_causal) or queries == 1:
         return mask
     return torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril()[None, None]
 

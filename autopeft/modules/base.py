@@ -11,13 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from autopeft.architecture import Scalar
 from autopeft.geometry import Site, SiteKind
 
+if TYPE_CHECKING:  # plans are checked and priced without torch
+    from torch import Tensor, nn
+
 Options = Mapping[str, Scalar]
+
+
+def _as_given(size: int, options: dict[str, Scalar]) -> dict[str, Scalar]:
+    return options
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class ModuleType:
         sized: whether it has a size (rank, bottleneck width, prefix length).
         sequential: whether it reads ``h`` after the parallel deltas, rather than ``x``.
         identity: whether the model's output is unchanged when the module is fresh.
-        options: names and default values of its options.
+        options: names and default values of its options; one of type int is a count of 1 or more.
+        canonical: maps a size and full options to the full options that mean the same in their one spelling.
     """
 
     summary: str
@@ -47,6 +54,7 @@ class ModuleType:
     sequential: bool = False
     identity: bool = True
     options: Options = field(default_factory=dict)
+    canonical: Callable[[int, dict[str, Scalar]], dict[str, Scalar]] = _as_given
 
 
 # Width of MiniLM, the model on which the module types' learning rates were measured (docs/learning_rates.md).

@@ -14,33 +14,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autopeft.architecture import Scalar
 from autopeft.geometry import Site
 from autopeft.modules.base import ModuleType, Options, like, matrix_rate
+from autopeft.modules.layers import Gate, count_gate, gated, make_gate
 
 
 class Lora(nn.Module):
-    """``h + (alpha / rank) B A x``; ``A`` is ``(rank, in)``, ``B`` is ``(out, rank)`` and starts at zero."""
+    """``h + g (alpha / rank) B A x``; ``A`` is ``(rank, in)``, ``B`` is ``(out, rank)`` and starts at zero.
 
-    def __init__(self, in_width: int, out_width: int, rank: int, alpha: float) -> None:
+    Without a gate ``g`` is 1; with one it reads ``x``.
+    """
+
+    def __init__(self, in_width: int, out_width: int, rank: int, alpha: float, gate: Gate | None) -> None:
         super().__init__()
         self.scale = alpha / rank
         self.a = nn.Parameter(torch.empty(rank, in_width))
         self.b = nn.Parameter(torch.zeros(out_width, rank))
+        self.gate = gate
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """Return ``h`` with the low-rank update of ``x`` added."""
         update = functional.linear(functional.linear(x, like(self.a, x)), like(self.b, x))
-        return h + update * self.scale
+        return h + gated(self.gate, x, update * self.scale)
 
 
 def _build(site: Site, size: int, options: Options) -> nn.Module:
     alpha = float(options["alpha"]) or 2.0 * size
-    return Lora(site.in_width, site.out_width, size, alpha)
+    return Lora(site.in_width, site.out_width, size, alpha, make_gate(site.in_width, options))
 
 
 def _count(site: Site, size: int, options: Options) -> int:
-    return size * (site.in_width + site.out_width)
+    return size * (site.in_width + site.out_width) + count_gate(site.in_width, options)
+
+
+def _canonical(size: int, options: dict[str, Scalar]) -> dict[str, Scalar]:
+    return {**options, "alpha": 0.0} if options["alpha"] == 2 * size else options
 
 
 MODULE_TYPE = ModuleType(
@@ -50,5 +60,6 @@ MODULE_TYPE = ModuleType(
     build=_build,
     count=_count,
     learning_rate=matrix_rate(5e-3, at_size=8, falling=0.5, most=1e-2),
-    options={"alpha": 0.0},
+    options={"alpha": 0.0, "gate": False},
+    canonical=_canonical,
 )

@@ -12,26 +12,28 @@ from torch import Tensor, nn
 
 from autopeft.geometry import Site
 from autopeft.modules.base import ModuleType, Options, matrix_rate
+from autopeft.modules.layers import Gate, gated, make_gate
 from autopeft.modules.serial_adapter import Bottleneck, count_bottleneck
 
 
 class ParallelAdapter(nn.Module):
-    """``h + scale W_up relu(W_down x)``."""
+    """``h + g scale W_up relu(W_down x)``. Without a gate ``g`` is 1; with one it reads ``x``."""
 
-    def __init__(self, in_width: int, out_width: int, size: int, scale: float, bias: bool) -> None:
+    def __init__(self, in_width: int, out_width: int, size: int, scale: float, bias: bool, gate: Gate | None) -> None:
         super().__init__()
         self.scale = scale
         self.bottleneck = Bottleneck(in_width, out_width, size, bias)
+        self.gate = gate
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """Return ``h`` with the scaled bottleneck's output for ``x`` added."""
-        out: Tensor = h + self.bottleneck(x) * self.scale
-        return out
+        return h + gated(self.gate, x, self.bottleneck(x) * self.scale)
 
 
 def _build(site: Site, size: int, options: Options) -> nn.Module:
     scale, bias = float(options["scale"]), bool(options["bias"])
-    return ParallelAdapter(site.in_width, site.out_width, size, scale, bias)
+    gate = make_gate(site.in_width, options)
+    return ParallelAdapter(site.in_width, site.out_width, size, scale, bias, gate)
 
 
 MODULE_TYPE = ModuleType(
@@ -41,5 +43,5 @@ MODULE_TYPE = ModuleType(
     build=_build,
     count=count_bottleneck,
     learning_rate=matrix_rate(3e-3, at_size=48, falling=0.8, most=1e-2),
-    options={"scale": 4.0, "bias": True},
+    options={"scale": 4.0, "bias": True, "gate": False},
 )

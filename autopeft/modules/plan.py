@@ -1,22 +1,19 @@
-"""What an architecture means on a model of some geometry: checked, normalised and counted, without any weights."""
+"""What an architecture means on a model of some geometry: checked, normalised and priced, without torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
-
-import torch
 
 from autopeft.architecture import Architecture, Placement, Scalar
 from autopeft.errors import InvalidInput, Problem
-from autopeft.geometry import ModelGeometry, Site
-from autopeft.modules import MODULE_TYPES
+from autopeft.geometry import ModelGeometry
+from autopeft.modules import MODULE_TYPES, ModuleType
 
 
 def normalise(architecture: Architecture, geometry: ModelGeometry) -> Architecture:
-    """Return the architecture with options that equal their defaults left out, so that equals look equal.
+    """Return the architecture with canonical options, those that equal their defaults left out: equals look equal.
 
     Raises:
         InvalidInput: a module type, site, size or option does not fit the geometry; every problem is listed.
@@ -33,9 +30,13 @@ def normalise(architecture: Architecture, geometry: ModelGeometry) -> Architectu
     return replace(architecture, placements=tuple(placements))
 
 
-def count_parameters(architecture: Architecture, geometry: ModelGeometry) -> int:
-    """Return the trainable PEFT parameters, without the task head, of the real modules built on ``meta``."""
-    return sum(_count(p.module, geometry.site(p.site, p.layer), p.size, p.options) for p in architecture.placements)
+def price(placement: Placement, geometry: ModelGeometry) -> int:
+    """Return the placement's trainable parameters by its module type's closed formula.
+
+    :func:`autopeft.modules.count.count_parameters` is the truth that the tests hold it to.
+    """
+    site = geometry.site(placement.site, placement.layer)
+    return MODULE_TYPES.get(placement.module).count(site, placement.size, full_options(placement))
 
 
 def full_options(placement: Placement) -> dict[str, Scalar]:
@@ -55,43 +56,47 @@ def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
     if not module_type.sized and placement.size:
         problems.append(Problem(f"{placement.module}.size", placement.size, "has no size; leave it out"))
     defaults = module_type.options
-    kept: list[tuple[str, Scalar]] = []
+    given: dict[str, Scalar] = {}
     for name, value in placement.options:
         if name not in defaults:
             problems.append(Problem.unknown(f"{placement.module}.options", name, defaults))
             continue
+        wrong = option_problem(f"{placement.module}.options.{name}", defaults[name], value)
         typed = _as_type_of(defaults[name], value)
-        if typed is None:
-            wanted = "finite float" if isinstance(defaults[name], float) else type(defaults[name]).__name__
-            problems.append(Problem(f"{placement.module}.options.{name}", value, f"must be a {wanted}"))
-        elif typed != defaults[name]:
-            kept.append((name, typed))
+        if wrong is not None:
+            problems.append(wrong)
+        elif typed is not None:
+            given[name] = typed
     if problems:
         raise InvalidInput(*problems)
-    return replace(placement, options=tuple(kept))
+    return replace(placement, options=_kept(module_type, placement.size, given))
+
+
+def option_problem(field: str, default: Scalar, value: Scalar) -> Problem | None:
+    """Return what is wrong with the value of an option that has this default, or None where nothing is."""
+    return Problem(field, value, f"must be a {_wanted(default)}") if _as_type_of(default, value) is None else None
+
+
+def _kept(module_type: ModuleType, size: int, given: dict[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
+    canonical = module_type.canonical(size, {**module_type.options, **given})
+    return tuple((name, value) for name, value in canonical.items() if value != module_type.options[name])
 
 
 def _as_type_of(default: Scalar, value: Scalar) -> Scalar | None:
     if isinstance(default, bool) or isinstance(value, bool):
         return value if isinstance(value, bool) and isinstance(default, bool) else None
     if isinstance(default, float):
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        # The sum makes 0.0 of -0.0, which is written otherwise and so would have a fingerprint of its own.
+        return float(value) + 0.0 if isinstance(value, (int, float)) and math.isfinite(value) else None
+    if isinstance(default, int):
+        return value if isinstance(value, int) and value >= 1 else None
     return value if isinstance(value, type(default)) else None
+
+
+def _wanted(default: Scalar) -> str:
+    return {float: "finite float", int: "int of 1 or more"}.get(type(default), type(default).__name__)
 
 
 def _sites_of_kind(kinds: Iterable[str], geometry: ModelGeometry) -> str:
     names = dict.fromkeys(site.name for site in geometry.sites if site.kind in kinds)
     return ", ".join(names) or "no site of this model"
-
-
-@lru_cache(maxsize=65536)
-def _count_anywhere(module: str, site: Site, size: int, options: tuple[tuple[str, Scalar], ...]) -> int:
-    module_type = MODULE_TYPES.get(module)
-    with torch.device("meta"):
-        built = module_type.build(site, size, {**module_type.options, **dict(options)})
-    return sum(parameter.numel() for parameter in built.parameters())
-
-
-def _count(module: str, site: Site, size: int, options: tuple[tuple[str, Scalar], ...]) -> int:
-    # Like sites of different layers share one entry of the cache.
-    return _count_anywhere(module, replace(site, layer=0, entry="", exit=""), size, options)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like, matrix_rate
+from autopeft.modules.base import ModuleType, Options, matrix_rate
+from autopeft.modules.layers import Gate, count_gate, gated, linear, make_gate
 
 
 class Bottleneck(nn.Module):
@@ -29,36 +30,31 @@ class Bottleneck(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the bottleneck's output for ``z``."""
-        hidden = functional.relu(_linear(self.down, z))
-        return _linear(self.up, hidden)
+        hidden = functional.relu(linear(self.down, z))
+        return linear(self.up, hidden)
 
 
 class SerialAdapter(nn.Module):
-    """``h + W_up relu(W_down h)``: a bottleneck that reads what it changes."""
+    """``h + g W_up relu(W_down h)``: a bottleneck that reads what it changes. ``g`` is 1 without a gate."""
 
-    def __init__(self, width: int, size: int, bias: bool) -> None:
+    def __init__(self, width: int, size: int, bias: bool, gate: Gate | None) -> None:
         super().__init__()
         self.bottleneck = Bottleneck(width, width, size, bias)
+        self.gate = gate
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         """Return ``h`` with the bottleneck's output for ``h`` added; ``x`` is not read."""
-        out: Tensor = h + self.bottleneck(h)
-        return out
+        return h + gated(self.gate, h, self.bottleneck(h))
 
 
 def count_bottleneck(site: Site, size: int, options: Options) -> int:
-    """Return the parameters of a bottleneck: both weights, and both biases where the option asks for them."""
+    """Return the parameters of a bottleneck: both weights, and both biases and the gate where the options ask."""
     biases = size + site.out_width if options["bias"] else 0
-    return size * (site.in_width + site.out_width) + biases
-
-
-def _linear(layer: nn.Linear, z: Tensor) -> Tensor:
-    bias = None if layer.bias is None else like(layer.bias, z)
-    return functional.linear(z, like(layer.weight, z), bias)
+    return size * (site.in_width + site.out_width) + biases + count_gate(site.in_width, options)
 
 
 def _build(site: Site, size: int, options: Options) -> nn.Module:
-    return SerialAdapter(site.out_width, size, bool(options["bias"]))
+    return SerialAdapter(site.out_width, size, bool(options["bias"]), make_gate(site.out_width, options))
 
 
 MODULE_TYPE = ModuleType(
@@ -69,5 +65,5 @@ MODULE_TYPE = ModuleType(
     count=count_bottleneck,
     learning_rate=matrix_rate(5e-3, at_size=48, falling=0.4, most=2e-2),
     sequential=True,
-    options={"bias": True},
+    options={"bias": True, "gate": False},
 )

@@ -31,7 +31,7 @@ def make_chart(answer: Answer) -> Chart:
         raise NoFeasibleArchitecture(f"the front of search {answer.name!r} is empty: there is nothing to plot yet")
     trade_off = make_trade_off(answer)
     return Chart(
-        title=_title(" ".join(answer.name.split()), f": {answer.metric} against trainable parameters"),
+        title=make_title(" ".join(answer.name.split()), f": {answer.metric} against trainable parameters"),
         subtitle=subtitle(answer),
         trade_off=trade_off,
         layers=make_layer_panel(answer),
@@ -43,8 +43,8 @@ def _finite(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(row for row in rows if math.isfinite(row.score))
 
 
-def _title(name: str, rest: str) -> str:
-    """Return the title, with the end of the name left out where it is too long for one line."""
+def make_title(name: str, rest: str) -> str:
+    """Return a title, with the end of the name left out where it is too long for one line."""
     shown, mark = name[:LONGEST_NAME], "…" if len(name) > LONGEST_NAME else ""
     while shown and text_size(shown + mark + rest, TITLE, bold=True)[0] > PANEL_WIDTH:
         shown, mark = shown[:-1].rstrip(), "…"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 INK, MUTED, FAINT, GRID, CELL = "#1b2430", "#5b6675", "#b4bcc8", "#e3e7ed", "#f2f4f7"
 BASELINE, BASELINE_TEXT = "#d55e00", "#ad4a00"
+KEPT = BASELINE  # in pictures without baselines
 
 _COLOURS = {
     "lora": "#0072b2",

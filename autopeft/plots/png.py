@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from autopeft.plots.base import Chart, PlotFormat
@@ -14,7 +10,7 @@ from autopeft.plots.labels import Label
 from autopeft.plots.page import KeyEntry, Page
 from autopeft.plots.palette import BASELINE, FAINT, GRID, INK, MUTED
 from autopeft.plots.png_layers import draw_layers
-from autopeft.plots.png_pen import DPI, POINTS, diamond, dot, write
+from autopeft.plots.png_pen import POINTS, add_sheet, diamond, dot, new_figure, to_png, write, write_lines
 from autopeft.plots.sizes import BODY, LEFT, PANEL_WIDTH, SMALL, WIDTH
 from autopeft.plots.trade_off import BASELINE_RADIUS, HEIGHT, OTHER_RADIUS, Mark, TradeOff
 
@@ -22,34 +18,20 @@ from autopeft.plots.trade_off import BASELINE_RADIUS, HEIGHT, OTHER_RADIUS, Mark
 def render(chart: Chart) -> bytes:
     """Return the chart as a PNG."""
     page = Page.of(chart)
-    figure = Figure(figsize=(WIDTH / DPI, round(page.height) / DPI), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    _draw_surroundings(_sheet(figure, page), page)
-    draw_layers(_sheet(figure, page, (LEFT, page.layers_zero)), chart.layers)
+    figure = new_figure(WIDTH, page.height)
+    _draw_surroundings(add_sheet(figure), page)
+    draw_layers(add_sheet(figure, (LEFT, page.layers_zero)), chart.layers)
     plot = figure.add_axes((LEFT / WIDTH, page.plot_bottom / page.height, PANEL_WIDTH / WIDTH, HEIGHT / page.height))
     _draw_axes(plot, chart.trade_off)
     _draw_trade_off(plot, chart.trade_off)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches=None)
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 PLOT_FORMAT = PlotFormat(summary="a picture, 1600 pixels wide", render=render)
 
 
-def _sheet(figure: Figure, page: Page, zero: tuple[float, float] = (0, 0)) -> Axes:
-    """Return invisible axes over the whole page whose units are its pixels, counted from ``zero``."""
-    sheet = figure.add_axes((0, 0, 1, 1))
-    sheet.set_axis_off()
-    sheet.set_xlim(-zero[0], WIDTH - zero[0])
-    sheet.set_ylim(-zero[1], page.height - zero[1])
-    return sheet
-
-
 def _draw_surroundings(axes: Axes, page: Page) -> None:
-    for line in page.lines:
-        weight, side = "bold" if line.bold else "normal", "center" if line.centred else "left"
-        write(axes, line.text, line.x, line.y, line.size, color=line.colour, weight=weight, ha=side)
+    write_lines(axes, page.lines)
     for entry in page.key:
         _draw_key(axes, entry)
 

@@ -1,33 +1,123 @@
-"""The contract of a sampler: it makes an Optuna sampler for a space.
+"""The contract of a sampler: it chooses what a search tries next.
 
-The study that it samples from holds points of the space alone, with ordered choices by their position. Each is
-complete with its cost (``log10(1 + params)``, minimised) and its score (maximised); points that were refused before
-training are there as pruned, with the constraint that they break.
+Most samplers ask an Optuna sampler, point by point (:mod:`autopeft.samplers.asking`). Others follow a plan of their
+own, as a structure search by gradients or a search in stages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
-from optuna.samplers import BaseSampler
+from autopeft.architecture import Architecture
+from autopeft.errors import Problem
+from autopeft.messages import GateSettings, TrialReport
+from autopeft.space import Point, SearchSpace
+from autopeft.trial import Trial
 
-from autopeft.space import SearchSpace
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point that is to be trained.
+
+    Attributes:
+        token: whatever the chooser needs to know again when the trial is finished.
+    """
+
+    point: Point
+    architecture: Architecture
+    params: int
+    token: Any = None
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A run on a worker that a chooser needs before it can propose: a structure search.
+
+    Attributes:
+        key: unique in the search.
+        architecture: of every placement that has a gate.
+        gates: how the gates are trained.
+        receive: takes the report; the chooser proposes from it afterwards.
+    """
+
+    key: str
+    architecture: Architecture
+    gates: GateSettings
+    receive: Callable[[TrialReport], None]
+
+
+Wait = Literal["wait"]
+WAIT: Wait = "wait"
+Step = Proposal | Errand | Wait | None
+
+Admit = Callable[[Architecture], "tuple[Architecture, int] | None"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a chooser chooses in.
+
+    Attributes:
+        space: what points are made of.
+        seed: of everything random.
+        admit: maps a decoded architecture to its normal form and parameters, or None where a cap forbids it.
+        past: the trials of earlier runs of the search, each with its point; a baseline's has no entries.
+        trials: how many points of the space the search's budget allows; None where time decides.
+        param_budgets: numbers of trainable parameters that were asked for.
+        folder: for files that a chooser keeps, as the evidence for what it chose.
+    """
+
+    space: SearchSpace
+    seed: int
+    admit: Admit
+    past: Sequence[tuple[Trial, Point]] = ()
+    trials: int | None = None
+    param_budgets: tuple[int, ...] = ()
+    folder: Path = field(default_factory=Path)
+
+
+class Chooser(Protocol):
+    """Chooses what is tried next, and is shown what became of it."""
+
+    def propose(self) -> Step:
+        """Return what to do next: train a point, run an errand, wait for what runs, or nothing more at all.
+
+        Raises:
+            NoFeasibleArchitecture: nothing that it can find meets the caps.
+        """
+
+    def see(self, trial: Trial, token: Any) -> None:
+        """Take note of a trial that was started or finished.
+
+        Args:
+            trial: a baseline's too.
+            token: of its proposal; None for a baseline, and for a trial that an earlier run proposed.
+        """
+
+
+def _no_problem(setting: Setting) -> Iterable[Problem]:
+    return ()
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """One way to choose the next architecture.
+    """One way to choose.
 
     Attributes:
         summary: one line for people.
         source: paper or library.
-        create: makes the Optuna sampler for a space and a seed.
-        spread: how many first points are spread evenly over the cost axis instead of asked from the sampler. Random
-            points of a space are nearly all dear (its largest module decides), while half of a front is cheap.
+        choose: makes the chooser of one search.
+        check: yields what a search with this sampler needs and does not have, before it starts.
+        takes_param_budgets: whether it searches at given numbers of parameters (``--param-budgets``).
+        spread: how many first points are spread evenly over the cost axis.
     """
 
     summary: str
     source: str
-    create: Callable[[SearchSpace, int], BaseSampler]
+    choose: Callable[[Setting], Chooser]
+    check: Callable[[Setting], Iterable[Problem]] = _no_problem
+    takes_param_budgets: bool = False
     spread: int = 0

@@ -7,7 +7,7 @@ import warnings
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler
 
-from autopeft.samplers.base import Sampler
+from autopeft.samplers.asking import ask_tell
 from autopeft.space import SearchSpace
 
 # First points, which the model is first fitted to.
@@ -20,7 +20,7 @@ def _create(space: SearchSpace, seed: int) -> BaseSampler:
         return GPSampler(seed=seed, n_startup_trials=SPREAD)
 
 
-SAMPLER = Sampler(
+SAMPLER = ask_tell(
     summary="Gaussian process with log expected hypervolume improvement",
     source="Optuna",
     create=_create,

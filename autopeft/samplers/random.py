@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna.samplers import BaseSampler, RandomSampler
 
-from autopeft.samplers.base import Sampler
+from autopeft.samplers.asking import ask_tell
 from autopeft.space import SearchSpace
 
 
@@ -12,4 +12,4 @@ def _create(space: SearchSpace, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-SAMPLER = Sampler(summary="uniform random points of the space", source="Optuna", create=_create)
+SAMPLER = ask_tell(summary="uniform random points of the space", source="Optuna", create=_create)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autopeft.architecture import Scalar
@@ -36,6 +36,25 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """A whole number between ``low`` and ``high``, both included, drawn on a log scale."""
+
+    name: str
+    low: int
+    high: int
+
+    @property
+    def cardinality(self) -> float:
+        """Number of values."""
+        return self.high - self.low + 1
+
+    def sample(self, rng: random.Random) -> Scalar:
+        """Draw one value, uniformly in its logarithm; each number stands for what rounds to it."""
+        drawn = math.exp(rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5)))
+        return min(max(round(drawn), self.low), self.high)
+
+
+@dataclass(frozen=True)
 class Range:
     """A real number between ``low`` and ``high``, both included; uniform in its logarithm if ``log``."""
 
@@ -57,4 +76,17 @@ class Range:
         return min(max(drawn, self.low), self.high)  # what rounding put outside
 
 
-Dimension = Choice | Range
+Dimension = Choice | Integers | Range
+
+
+def switch(name: str) -> Choice:
+    """Return the dimension of what is on or off."""
+    return Choice(name, (False, True))
+
+
+def scale(name: str, values: Sequence[Scalar]) -> Choice:
+    """Return an ordered choice of the values, once each, rising or falling, so that neighbours are alike."""
+    # Narrow models reach size 1 more than once.
+    once = list(dict.fromkeys(values))
+    rising = sorted(once)
+    return Choice(name, tuple(once if once == rising[::-1] else rising), ordered=True)

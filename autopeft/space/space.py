@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import cast
 
-from autopeft.architecture import Architecture, Placement, Scalar
-from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
+from autopeft.architecture import Architecture, Quantisation, Scalar
+from autopeft.errors import InvalidInput, NoFeasibleArchitecture
 from autopeft.geometry import ModelGeometry
-from autopeft.space.dimensions import Choice, Dimension, Point, Range
-from autopeft.space.schema import Choose, Module, RealRange, Sizes, SpaceDocument, TimesSize
+from autopeft.modules.plan import normalise, price
+from autopeft.space.check import Fit, forbidden_names, in_parameters, misfits
+from autopeft.space.dimensions import Choice, Dimension, Integers, Point, Range, scale
+from autopeft.space.entry import Draft, Entry
+from autopeft.space.schema import RealRange, SpaceDocument, Trend
+from autopeft.space.sizes import scaled, shares, solve
+from autopeft.space.structure import Layout, Structure
 
-OFF = 0
 DRAWS = 10_000
 
 
@@ -26,42 +33,51 @@ class SearchSpace:
         name: as it was asked for.
         document: its definition.
         geometry: the model's.
+        base_parameters: of the model without a head; needed where the document gives percentages.
 
     Raises:
-        InvalidInput: the model has none of the sites of a module type.
+        InvalidInput: the document does not fit together, or not on the model; every problem is listed.
     """
 
     name: str
     document: SpaceDocument
     geometry: ModelGeometry
+    base_parameters: int | None = None
 
     def __post_init__(self) -> None:
-        known = self.geometry.site_names
-        problems = [
-            Problem.unknown(f"{self.name}: modules.{module}.sites", ", ".join(definition.site_names), known)
-            for module, definition in self.document.modules.items()
-            if not self._sites(definition)
-        ]
+        problems = [*misfits(self.document), *Fit(self.document, self.geometry, self.base_parameters).problems()]
+        if not problems:
+            problems = list(forbidden_names(self.document, self._dimensions()))
         if problems:
-            raise InvalidInput(*problems)
+            origin = Path(self.name).name
+            raise InvalidInput(*(replace(problem, field=f"{origin}: {problem.field}") for problem in problems))
+
+    # -- points -------------------------------------------------------------------------------------------------------
 
     @cached_property
     def dimensions(self) -> tuple[Dimension, ...]:
-        """The dimensions in their order; a point has one value for each."""
-        return tuple(self._dimensions())
+        """The dimensions in their order, those of a single value left out; a point has one value for each."""
+        return tuple(dimension for dimension in self._dimensions() if dimension.cardinality > 1)
+
+    @cached_property
+    def _settled(self) -> dict[str, Scalar]:
+        """The dimensions of a single value, with it."""
+        return {d.name: d.choices[0] for d in self._dimensions() if isinstance(d, Choice) and len(d.choices) == 1}
 
     @property
     def cardinality(self) -> float:
-        """Number of points, invalid ones included; infinite where a dimension is a range."""
+        """Number of points, invalid ones included; infinite where a dimension is a range of real numbers."""
         return math.prod(dimension.cardinality for dimension in self.dimensions)
 
-    def decode(self, point: Point) -> Architecture | None:
-        """Return the point's architecture, or None where it leaves every layer or every module out."""
-        placements = tuple(self._placements(point, self._layers(point)))
-        if not placements:
-            return None
-        training = tuple((d.name.removeprefix("training."), point[d.name]) for d in self._training())
-        return Architecture(placements, training)
+    def points(self) -> Iterator[Point]:
+        """Yield every point, invalid ones included.
+
+        Raises:
+            ValueError: a dimension is a range of real numbers.
+        """
+        names = [dimension.name for dimension in self.dimensions]
+        for values in itertools.product(*map(_values, self.dimensions)):
+            yield dict(zip(names, values, strict=True))
 
     def sample(self, rng: random.Random) -> tuple[Point, Architecture]:
         """Draw a valid point uniformly.
@@ -69,106 +85,119 @@ class SearchSpace:
         Raises:
             NoFeasibleArchitecture: no draw of many is valid.
         """
-        for _ in range(DRAWS):
+        draws = DRAWS if self.dimensions else 1
+        for _ in range(draws):
             point = {dimension.name: dimension.sample(rng) for dimension in self.dimensions}
             architecture = self.decode(point)
             if architecture is not None:
                 return point, architecture
-        raise NoFeasibleArchitecture(f"space {self.name!r} gave no valid architecture in {DRAWS} draws")
+        raise NoFeasibleArchitecture(f"space {self.name!r} gave no valid architecture in {draws} draws")
 
-    def cover(self) -> Iterator[Architecture]:
-        """Yield architectures that hold every module at every site, and every value of every choice, between them."""
-        point = {dimension.name: _fullest(dimension) for dimension in self.dimensions}
-        points = [point]
-        for dimension in self.dimensions:
-            if isinstance(dimension, Choice):
-                points += [{**point, dimension.name: value} for value in dimension.choices]
-        yield from (architecture for architecture in map(self.decode, points) if architecture is not None)
+    # -- architectures ------------------------------------------------------------------------------------------------
+
+    def decode(self, point: Point) -> Architecture | None:
+        """Return the point's architecture in its normal form, or None where the point is not valid.
+
+        A point is not valid where it leaves every layer or every module out, or a group that takes part empty; where
+        no sizes meet the space's budget; and where a constraint leaves it out.
+        """
+        point = {**self._settled, **point}
+        layout = self._structure.read(point)
+        drafts = [draft for entry in self._entries for draft in entry.drafts(point, layout)]
+        if not drafts or self._is_left_out(point, drafts):
+            return None
+        if layout.count and {draft.group for draft in drafts} != layout.tuned:
+            return None
+        sizes = self._sizes(point, layout, drafts)
+        if sizes is None:
+            return None
+        placements = tuple(draft.at(size) for draft, size in zip(drafts, sizes, strict=True))
+        training = tuple((d.name.removeprefix("training."), point[d.name]) for d in self._training())
+        stored = cast(Quantisation, point.get("quantisation", "none"))
+        architecture = normalise(Architecture(placements, training, stored), self.geometry)
+        return architecture if self._within_bounds(architecture) else None
+
+    def params(self, architecture: Architecture) -> int:
+        """Return the trainable parameters of an architecture, without the task head."""
+        return sum(price(placement, self.geometry) for placement in architecture.placements)
+
+    @cached_property
+    def budget(self) -> int | None:
+        """Trainable parameters that every architecture is to have, if the space says so."""
+        amount = self.document.budget
+        return None if amount is None else in_parameters(amount, self.base_parameters)
+
+    @cached_property
+    def _bounds(self) -> tuple[float, float]:
+        params = self.document.constraints.params
+        least = 0.0 if params.least is None else in_parameters(params.least, self.base_parameters)
+        most = math.inf if params.most is None else in_parameters(params.most, self.base_parameters)
+        return least, most
+
+    def _within_bounds(self, architecture: Architecture) -> bool:
+        least, most = self._bounds
+        return (least, most) == (0.0, math.inf) or least <= self.params(architecture) <= most
+
+    def _is_left_out(self, point: Point, drafts: list[Draft]) -> bool:
+        constraints = self.document.constraints
+        used = {draft.entry.name for draft in drafts} if constraints.apart else set()
+        if any(len(used.intersection(apart)) > 1 for apart in constraints.apart):
+            return True
+        return any(
+            all(
+                point[name] in (values if isinstance(values, list) else [values]) for name, values in forbidden.items()
+            )
+            for forbidden in constraints.forbid
+        )
+
+    def _sizes(self, point: Point, layout: Layout, drafts: list[Draft]) -> list[int] | None:
+        allocation = self.document.allocation
+        trend: Trend = "uniform"
+        if allocation is not None:
+            trend = cast(Trend, point["allocation"])
+        share = shares(trend, layout)
+        if self.budget is not None:
+            per_params = allocation is not None and allocation.of == "params"
+            return solve(drafts, lambda draft: share[draft.group], self.budget, self.geometry, per_params)
+        given = [draft.size or 0 for draft in drafts]
+        if trend == "uniform":
+            return given
+        most = self.geometry.width
+        return [scaled(s, share[d.group], most) if s else 0 for s, d in zip(given, drafts, strict=True)]
+
+    # -- the parts of the space ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def _structure(self) -> Structure:
+        return Structure(self.document, self.geometry.layers)
+
+    @cached_property
+    def _entries(self) -> tuple[Entry, ...]:
+        modules = self.document.modules.items()
+        return tuple(Entry(name, module, self.geometry, self._structure) for name, module in modules)
 
     def _dimensions(self) -> Iterator[Dimension]:
-        for module, definition in self.document.modules.items():
-            sites = self._sites(definition)
-            if isinstance(definition.sites, Choose) and len(sites) > 1:
-                for site in sites:
-                    yield Choice(f"{module}.{site}", (False, True))
-            if definition.size is not None:
-                yield Choice(f"{module}.size", _in_order(self._sizes(definition.size)), ordered=True)
-            for option, values in definition.options.items():
-                if isinstance(values, TimesSize):
-                    yield Choice(f"{module}.{option}_over_size", _in_order(values.times_size), ordered=True)
-                elif isinstance(values, list):
-                    yield Choice(f"{module}.{option}", tuple(values))
-        count = self.geometry.layers
-        if self.document.layers == "mask":
-            yield from (Choice(f"layers.{layer:02d}", (False, True)) for layer in range(count))
-        elif self.document.layers == "range":
-            yield Choice("layers.first", tuple(range(count)), ordered=True)
-            yield Choice("layers.last", tuple(range(count)), ordered=True)
+        for entry in self._entries:
+            yield from entry.dimensions()
+        yield from self._structure.dimensions()
+        allocation = self.document.allocation
+        if allocation is not None:
+            yield Choice("allocation", tuple(allocation.patterns))
+        if self.document.quantisation is not None:
+            yield Choice("quantisation", tuple(self.document.quantisation))
         yield from self._training()
 
     def _training(self) -> Iterator[Dimension]:
-        for name in ("learning_rate", "head_learning_rate"):
-            values = getattr(self.document.training, name)
+        for name, values in self.document.training:
             if isinstance(values, RealRange):
                 yield Range(f"training.{name}", values.low, values.high, values.log)
             elif values is not None:
-                yield Choice(f"training.{name}", _in_order(values), ordered=True)
-
-    def _sites(self, definition: Module) -> list[str]:
-        return [site for site in definition.site_names if site in self.geometry.site_names]
-
-    def _sizes(self, sizes: list[int] | Sizes) -> list[int]:
-        if isinstance(sizes, list):
-            return sizes
-        values = [max(1, self.geometry.width // divisor) for divisor in sizes.width_over]
-        return [*values, *sizes.also, *[OFF] * sizes.optional]
-
-    def _layers(self, point: Point) -> list[int]:
-        layers = range(self.geometry.layers)
-        if self.document.layers == "mask":
-            return [layer for layer in layers if point[f"layers.{layer:02d}"]]
-        if self.document.layers == "range":
-            first, last = int(point["layers.first"]), int(point["layers.last"])
-            return list(range(first, last + 1))
-        return list(layers)
-
-    def _placements(self, point: Point, layers: list[int]) -> Iterator[Placement]:
-        for module, definition in self.document.modules.items():
-            size = 0
-            if definition.size is not None:
-                size = int(point[f"{module}.size"])
-                if size == OFF:
-                    continue
-            sites = self._sites(definition)
-            if isinstance(definition.sites, Choose) and len(sites) > 1:
-                sites = [site for site in sites if point[f"{module}.{site}"]]
-            options = tuple(self._options(module, definition, point, size))
-            for layer in layers:
-                for site in sites:
-                    if self.geometry.find(site, layer) is not None:
-                        yield Placement(module, site, layer, size, options)
-
-    def _options(self, module: str, definition: Module, point: Point, size: int) -> Iterator[tuple[str, Scalar]]:
-        for option, values in definition.options.items():
-            if isinstance(values, TimesSize):
-                yield option, float(point[f"{module}.{option}_over_size"]) * size
-            elif isinstance(values, list):
-                yield option, point[f"{module}.{option}"]
-            else:
-                yield option, values
+                yield scale(f"training.{name}", values)
 
 
-def _fullest(dimension: Dimension) -> Scalar:
-    if isinstance(dimension, Range):
-        return dimension.low
-    if dimension.name == "layers.first":
-        return 0
-    return next((value for value in reversed(dimension.choices) if value), dimension.choices[0])
-
-
-def _in_order(values: Sequence[Scalar]) -> tuple[Scalar, ...]:
-    """Return the values once each, rising or falling, so that neighbours are alike."""
-    # Narrow models reach size 1 more than once.
-    once = list(dict.fromkeys(values))
-    rising = sorted(once)
-    return tuple(once if once == rising[::-1] else rising)
+def _values(dimension: Dimension) -> Iterable[Scalar]:
+    if isinstance(dimension, Choice):
+        return dimension.choices
+    if isinstance(dimension, Integers):
+        return range(dimension.low, dimension.high + 1)
+    raise ValueError(f"{dimension.name} is a range of real numbers")

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 import yaml
 
-from autopeft.cli.app import main
+from autopeft.cli.app import main, make_app
 from tests.search.conftest import home, options, tiny_model, tiny_task
 
 __all__ = ["home", "options", "tiny_model", "tiny_task"]
@@ -41,6 +42,16 @@ class Outcome:
 
 
 Run = Callable[..., Outcome]
+APP: Any = typer.main.get_command(make_app())
+
+
+def all_commands() -> dict[str, Any]:
+    """Return every command by its name, sub-commands by both names (``spaces show``) after the one they are below."""
+    found = {}
+    for name, command in APP.commands.items():
+        found[name] = command
+        found.update({f"{name} {below}": sub for below, sub in getattr(command, "commands", {}).items()})
+    return found
 
 
 @pytest.fixture

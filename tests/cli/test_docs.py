@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
 from autopeft import doctor
-from autopeft.cli.app import make_app
 from autopeft.documents import parse
 from autopeft.messages import SearchSpec
+from tests.cli.conftest import APP, all_commands
 
 TEXT = Path(__file__).parents[2].joinpath("docs", "cli.md").read_text(encoding="utf-8")
-APP = typer.main.get_command(make_app())
-COMMANDS = APP.commands  # type: ignore[attr-defined]
-SECTIONS = dict(zip(*[iter(re.split(r"^## (\w+)$", TEXT, flags=re.MULTILINE)[1:])] * 2, strict=True))
+COMMANDS = all_commands()
+SECTIONS = dict(zip(*[iter(re.split(r"^## ([a-z ]+)$", TEXT, flags=re.MULTILINE)[1:])] * 2, strict=True))
 
 
 def long_options(command: Any) -> set[str]:
@@ -54,17 +52,21 @@ def examples() -> list[str]:
     return [line[line.index("autopeft ") :] for line in lines]
 
 
+def command_of(words: list[str]) -> str:
+    return next(name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS)
+
+
 @pytest.mark.parametrize("line", examples())
 def test_examples_use_what_there_is(line):
     words = [word for word in shlex.split(line)[1:] if word != "--debug"]
     if words == ["--version"]:
         return
-    assert words[0] in COMMANDS
-    assert {word for word in words[1:] if word.startswith("--")} <= long_options(COMMANDS[words[0]])
+    assert {word for word in words if word.startswith("--")} <= long_options(COMMANDS[command_of(words)])
 
 
 def test_every_command_has_an_example():
-    assert {line.split()[1] for line in examples()} >= set(COMMANDS)
+    lines = [line.removeprefix("autopeft ").removeprefix("--debug ").split() for line in examples()]
+    assert {command_of(words) for words in lines if words != ["--version"]} >= set(COMMANDS)
 
 
 def test_defaults_of_search_are_those_documented():
@@ -88,12 +90,17 @@ def test_request_file_has_every_key():
     assert spec == SearchSpec(**own), "values other than these are the defaults"
 
 
-@pytest.mark.parametrize("name", ["list", "show", "front", "modules", "samplers", "spaces", "tasks", "doctor"])
+ARGUMENTS = {"show": ["mine"], "front": ["mine"], "spaces show": ["layerwise"], "spaces sample": ["autopeft"]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["list", "show", "front", "modules", "samplers", "spaces", "spaces show", "spaces sample", "tasks", "doctor"],
+)
 def test_json_has_the_documented_keys(run, finished, monkeypatch, name):
     monkeypatch.setattr(doctor, "_RAY", "pass")
     (block,) = blocks(SECTIONS[name], "json")
-    arguments = ["mine"] if name in ("show", "front") else []
-    _compare(json.loads(block), run(name, *arguments, "--json").json, name)
+    _compare(json.loads(block), run(*name.split(), *ARGUMENTS.get(name, []), "--json").json, name)
 
 
 def _compare(documented: Any, real: Any, where: str) -> None:
@@ -102,7 +109,11 @@ def _compare(documented: Any, real: Any, where: str) -> None:
         assert real, where
         if isinstance(documented[0], dict):
             _compare(documented[0], real[-1], f"{where}[]")
-    elif isinstance(documented, dict) and documented and not where.endswith((".versions", ".architecture")):
+    elif (
+        isinstance(documented, dict)
+        and documented
+        and not where.endswith((".versions", ".architecture", ".dimensions[]"))
+    ):
         assert documented.keys() == real.keys(), where
         for key, value in documented.items():
             _compare(value, real[key], f"{where}.{key}")

@@ -19,7 +19,7 @@ from autopeft.errors import InvalidInput, LossyExport
 from autopeft.exporters import export
 from autopeft.messages import TaskSpec
 from autopeft.modules.attach import Attachment
-from autopeft.modules.plan import count_parameters
+from autopeft.modules.count import count_parameters
 
 FAMILIES = ("bert", "roberta", "distilbert", "deberta-v2", "gpt2", "llama", "t5")
 

@@ -11,7 +11,8 @@ from autopeft.families import FAMILIES
 from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment, head_parameters
-from autopeft.modules.plan import count_parameters
+from autopeft.modules.count import count_parameters
+from autopeft.modules.plan import full_options
 
 THREE = ("bert", "llama", "t5")
 TYPES = MODULE_TYPES.all()
@@ -24,22 +25,31 @@ def sites_of(family):
     return {site.name: site.kind for site in geometry.sites}
 
 
+PLAIN, GATED = (), (("gate", True),)
+
+
+def options_of(module):
+    """The options that every test holds a module type with."""
+    return [PLAIN, GATED] if "gate" in TYPES[module].options else [PLAIN]
+
+
 PLACES = [
-    pytest.param(family, module, site, id=f"{family}-{module}-{site}")
+    pytest.param(family, module, site, options, id=f"{family}-{module}-{site}{'-gated' if options else ''}")
     for family in THREE
     for module, module_type in TYPES.items()
     for site, kind in sites_of(family).items()
     if kind in module_type.kinds
+    for options in options_of(module)
 ]
-at_every_place = pytest.mark.parametrize(("family", "module", "site"), PLACES)
+at_every_place = pytest.mark.parametrize(("family", "module", "site", "options"), PLACES)
 
 
-def in_all_layers(geometry, module, site):
+def in_all_layers(geometry, module, site, options=PLAIN):
     size = 6 if TYPES[module].sized else 0
-    return tuple(Placement(module, s.name, s.layer, size) for s in geometry.sites if s.name == site)
+    return tuple(Placement(module, s.name, s.layer, size, options) for s in geometry.sites if s.name == site)
 
 
-def everything(geometry):
+def everything(geometry, options=PLAIN):
     """Every module type at every site of every layer that it accepts, all at once."""
     return Architecture(
         tuple(
@@ -47,7 +57,7 @@ def everything(geometry):
             for module, module_type in TYPES.items()
             for site in geometry.site_names
             if geometry.find(site, geometry.layers - 1).kind in module_type.kinds
-            for p in in_all_layers(geometry, module, site)
+            for p in in_all_layers(geometry, module, site, options if options in options_of(module) else PLAIN)
         )
     )
 
@@ -96,12 +106,14 @@ def hooks_of(model):
 
 @at_every_place
 def test_a_fresh_module_changes_the_output_only_where_its_type_says_so(
-    family, module, site, tiny_model, tiny_geometry, tiny_batch
+    family, module, site, options, tiny_model, tiny_geometry, tiny_batch
 ):
     model, geometry, batch = tiny_model(family), tiny_geometry(family), tiny_batch(family, (5, 7, 3))
     with Attachment(model, Architecture(), geometry, seed=3):
         head_only = logits(model, batch)
-    with Attachment(model, Architecture(in_all_layers(geometry, module, site)), geometry, seed=3) as attachment:
+    with Attachment(
+        model, Architecture(in_all_layers(geometry, module, site, options)), geometry, seed=3
+    ) as attachment:
         fresh = logits(model, batch)
         assert torch.equal(fresh, head_only) == TYPES[module].identity
         perturb(attachment)
@@ -110,10 +122,10 @@ def test_a_fresh_module_changes_the_output_only_where_its_type_says_so(
 
 @at_every_place
 def test_gradients_reach_all_of_the_module_and_the_head_and_nothing_else(
-    family, module, site, tiny_model, tiny_geometry, tiny_batch
+    family, module, site, options, tiny_model, tiny_geometry, tiny_batch
 ):
     model, geometry, batch = tiny_model(family), tiny_geometry(family), tiny_batch(family)
-    attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site)), geometry)
+    attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site, options)), geometry)
     train(attachment, batch, steps=1)  # what starts at zero has moved, so that it lets gradients through
     for parameter in attachment.modules.parameters():
         parameter.grad = None
@@ -135,12 +147,13 @@ def shifts_every_score_alike(family, module, site):
 
 
 @at_every_place
-def test_the_count_is_the_formulas_and_that_of_what_is_attached(family, module, site, tiny_model, tiny_geometry):
+def test_the_count_is_the_formulas_and_that_of_what_is_attached(
+    family, module, site, options, tiny_model, tiny_geometry
+):
     geometry = tiny_geometry(family)
-    architecture = Architecture(in_all_layers(geometry, module, site))
+    architecture = Architecture(in_all_layers(geometry, module, site, options))
     formula = sum(
-        TYPES[module].count(geometry.site(p.site, p.layer), p.size, TYPES[module].options)
-        for p in architecture.placements
+        TYPES[module].count(geometry.site(p.site, p.layer), p.size, full_options(p)) for p in architecture.placements
     )
     attachment = Attachment(tiny_model(family), architecture, geometry)
     assert formula == count_parameters(architecture, geometry)
@@ -150,10 +163,10 @@ def test_the_count_is_the_formulas_and_that_of_what_is_attached(family, module, 
 
 @at_every_place
 def test_detaching_leaves_no_trace_and_loading_elsewhere_gives_the_same(
-    family, module, site, tiny_model, tiny_geometry, tiny_batch, tmp_path
+    family, module, site, options, tiny_model, tiny_geometry, tiny_batch, tmp_path
 ):
     model, geometry, batch = tiny_model(family), tiny_geometry(family), tiny_batch(family, (5, 7, 3))
-    architecture = Architecture(in_all_layers(geometry, module, site))
+    architecture = Architecture(in_all_layers(geometry, module, site, options))
     state, before, implementation = snapshot(model), logits(model, batch), model.config._attn_implementation
 
     attachment = Attachment(model, architecture, geometry)
@@ -177,9 +190,11 @@ def test_detaching_leaves_no_trace_and_loading_elsewhere_gives_the_same(
 
 
 @at_every_place
-def test_right_padding_does_not_change_a_sentences_logits(family, module, site, tiny_model, tiny_geometry, tiny_batch):
+def test_right_padding_does_not_change_a_sentences_logits(
+    family, module, site, options, tiny_model, tiny_geometry, tiny_batch
+):
     model, geometry, batch = tiny_model(family), tiny_geometry(family), tiny_batch(family, (4, 7, 2), "right")
-    attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site)), geometry)
+    attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site, options)), geometry)
     perturb(attachment)
     together = logits(model, batch)
     for row, mask in enumerate(batch["attention_mask"].bool()):
@@ -189,11 +204,11 @@ def test_right_padding_does_not_change_a_sentences_logits(family, module, site, 
 
 @at_every_place
 def test_left_padding_does_not_change_a_sentences_hidden_states(
-    family, module, site, tiny_model, tiny_geometry, tiny_batch
+    family, module, site, options, tiny_model, tiny_geometry, tiny_batch
 ):
     # Not the logits: BERT's head reads the first place, and T5's classifier feeds its decoder the padding unmasked.
     model, geometry, batch = tiny_model(family), tiny_geometry(family), tiny_batch(family, (4, 7, 2), "left")
-    attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site)), geometry)
+    attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site, options)), geometry)
     perturb(attachment)
 
     def hidden(ids, mask):
@@ -213,13 +228,13 @@ def test_left_padding_does_not_change_a_sentences_hidden_states(
 
 @at_every_place
 def test_a_bfloat16_base_computes_nearly_the_same_and_trains_float32_modules(
-    family, module, site, tiny_model, tiny_geometry, tiny_batch
+    family, module, site, options, tiny_model, tiny_geometry, tiny_batch
 ):
     geometry, batch = tiny_geometry(family), tiny_batch(family, (5, 7, 3))
     results, gradients = [], []
     for dtype in (torch.float32, torch.bfloat16):
         model = tiny_model(family, dtype)
-        attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site)), geometry)
+        attachment = Attachment(model, Architecture(in_all_layers(geometry, module, site, options)), geometry)
         perturb(attachment)
         result = model(**batch).logits
         functional.cross_entropy(result.float(), batch["labels"]).backward()
@@ -237,13 +252,14 @@ def test_a_bfloat16_base_computes_nearly_the_same_and_trains_float32_modules(
         assert functional.cosine_similarity(*gradients, dim=0) > 0.95
 
 
+@pytest.mark.parametrize("options", [PLAIN, GATED], ids=["plain", "gated"])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_all_types_everywhere_at_once_train_together_and_come_off_cleanly(
-    family, tiny_model, tiny_geometry, tiny_batch
+    family, options, tiny_model, tiny_geometry, tiny_batch
 ):
     model, geometry, batch = tiny_model(family), tiny_geometry(family), tiny_batch(family)
     state, before = snapshot(model), logits(model, batch)
-    architecture = everything(geometry)
+    architecture = everything(geometry, options)
     attachment = Attachment(model, architecture, geometry)
     assert count_parameters(architecture, geometry) == sum(p.numel() for p in attachment.modules.parameters())
 
@@ -323,13 +339,17 @@ def test_the_state_is_a_copy_that_later_steps_do_not_change(tiny_model, tiny_geo
     assert all(torch.equal(state[name], kept[name]) for name in kept)
 
 
-@pytest.mark.parametrize("module", [name for name, t in TYPES.items() if "kv" not in t.kinds])
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [(name, options) for name, t in TYPES.items() if "kv" not in t.kinds for options in options_of(name)],
+)
 @torch.no_grad()
-def test_a_sequential_type_reads_h_alone_and_a_parallel_one_adds_what_it_reads_from_x(module):
+def test_a_sequential_type_reads_h_alone_and_a_parallel_one_adds_what_it_reads_from_x(module, options):
     module_type = TYPES[module]
     random = torch.Generator().manual_seed(0)
     for kind in module_type.kinds:
-        delta = module_type.build(Site("site", 0, kind, "", "", 8, 8), int(module_type.sized) * 4, module_type.options)
+        placement = Placement(module, "site", 0, int(module_type.sized) * 4, options)
+        delta = module_type.build(Site("site", 0, kind, "", "", 8, 8), placement.size, full_options(placement))
         for parameter in delta.parameters():
             parameter.normal_(generator=random)
         x, other_x, h, other_h = torch.randn(4, 5, 8, generator=random)
@@ -378,6 +398,37 @@ def test_a_parallel_adapter_reads_the_sublayers_input_and_a_serial_one_the_chang
     )
     h = linear_by_hand(dense, hidden) + 0.5 * bottleneck_by_hand(parallel.bottleneck, seen["x"])
     close(seen["h"], h + bottleneck_by_hand(serial.bottleneck, h), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_low_rank_adapters_matrices_are_the_products_of_their_factors(bert_ffn):
+    (adapter,), seen, hidden, dense = bert_ffn(Placement("low_rank_adapter", "ffn", 1, 5, (("rank", 3),)))
+    h = linear_by_hand(dense, hidden)
+    down, up = (layer.left @ layer.right for layer in (adapter.down, adapter.up))
+    assert down.shape == (32, 5) and up.shape == (5, 32)
+    inner = functional.gelu(h @ down + adapter.down.bias, approximate="tanh")
+    close(seen["h"], h + inner @ up + adapter.up.bias, atol=1e-5, rtol=1e-5)
+
+
+def gate_by_hand(gate, z):
+    return (z @ (gate.weight.T * gate.pace) + gate.bias * gate.pace).sigmoid()
+
+
+@torch.no_grad()
+def test_a_gate_multiplies_what_its_own_module_adds_and_reads_what_that_reads(bert_ffn):
+    parallel_options = (("gate", True), ("scale", 0.5))
+    (serial, low_rank, parallel, lora), seen, hidden, dense = bert_ffn(
+        Placement("serial_adapter", "ffn", 1, 5, GATED),
+        Placement("low_rank_adapter", "ffn", 1, 5, GATED),
+        Placement("parallel_adapter", "ffn", 1, 6, parallel_options),
+        Placement("lora", "ffn.out", 1, 4, GATED),
+    )
+    x, h = seen["x"], linear_by_hand(dense, hidden)
+    h = h + gate_by_hand(lora.gate, hidden) * 2 * (hidden @ lora.a.T @ lora.b.T)
+    h = h + gate_by_hand(parallel.gate, x) * 0.5 * bottleneck_by_hand(parallel.bottleneck, x)
+    h = h + gate_by_hand(low_rank.gate, h) * low_rank.up(functional.gelu(low_rank.down(h), approximate="tanh"))
+    h = h + gate_by_hand(serial.gate, h) * bottleneck_by_hand(serial.bottleneck, h)
+    close(seen["h"], h, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

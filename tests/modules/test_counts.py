@@ -5,12 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import IA3Config, LoraConfig, get_peft_model
-from transformers import AutoModel, BertConfig, LlamaConfig
+from transformers import AutoModel, BertConfig, LlamaConfig, T5Config
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
-from autopeft.modules.plan import count_parameters
+from autopeft.modules.count import count_parameters
 
 TYPES = MODULE_TYPES.all()
 BERT_BASE = BertConfig()
@@ -89,6 +89,25 @@ def test_unipelt_without_gates_on_bert_base():
     assert 100 * found / BERT_BASE_PARAMETERS == pytest.approx(1.245, abs=1e-3)
 
 
+def test_unipelt_with_gates_on_bert_base():
+    # In every layer one gate, a weight for each of 768 features and a bias, for each of query, value, prefix, adapter.
+    gates = 12 * 4 * (768 + 1)
+    found = count(BERT_BASE, *lora(8, *ATTENTION_QV), ("prefix", "attention.kv", 10), gate=True)
+    found += count(BERT_BASE, ("serial_adapter", "ffn", 48), bias=False, gate=True)
+    assert found == 294_912 + 184_320 + 884_736 + gates == 1_400_880
+
+
+def test_s3deltas_low_rank_adapters_on_t5_large():
+    t5_large = T5Config(
+        vocab_size=32_100, d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_decoder_layers=24, num_heads=16
+    )
+    total = sum(p.numel() for p in on_meta(t5_large).parameters())
+    found = count(t5_large, ("low_rank_adapter", "attention", 32), ("low_rank_adapter", "ffn", 32))
+    assert found == 96 * ((1024 + 32 + 32) + (32 + 1024 + 1024)) == 304_128
+    assert total == 737_639_424
+    assert 1e4 * found / total == pytest.approx(4.12, abs=5e-3)
+
+
 @pytest.mark.parametrize(
     ("placements", "params"),
     [
@@ -141,7 +160,7 @@ def test_pefts_630784_for_ia3_on_all_linears_scales_the_inputs_of_gate_and_up_on
 
 
 widths = st.integers(1, 40)
-option_values = {bool: st.booleans(), int: st.integers(0, 5), float: st.floats(0, 4), str: st.text(max_size=3)}
+option_values = {bool: st.booleans(), int: st.integers(1, 5), float: st.floats(0, 4), str: st.text(max_size=3)}
 
 
 @st.composite

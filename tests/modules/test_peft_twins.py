@@ -6,7 +6,7 @@ from peft import IA3Config, LoraConfig, get_peft_model
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.modules.attach import Attachment
-from autopeft.modules.plan import count_parameters
+from autopeft.modules.count import count_parameters
 
 
 @pytest.fixture

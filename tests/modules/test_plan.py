@@ -1,9 +1,14 @@
+import subprocess
+import sys
+from itertools import product
+
 import pytest
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.errors import InvalidInput
 from autopeft.modules import MODULE_TYPES
-from autopeft.modules.plan import count_parameters, full_options, normalise
+from autopeft.modules.count import count_parameters
+from autopeft.modules.plan import full_options, normalise, price
 
 TYPES = MODULE_TYPES.all()
 
@@ -37,6 +42,26 @@ def test_normalising_keeps_training_and_quantisation_and_changes_nothing_the_sec
     once = normalise(architecture, tiny_geometry("bert"))
     assert (once.training, once.quantisation) == (architecture.training, architecture.quantisation)
     assert normalise(once, tiny_geometry("bert")) == once
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (place("lora", "ffn.in", 0, 4, alpha=8), place("lora", "ffn.in", 0, 4)),
+        (place("lora", "ffn.in", 0, 4, alpha=8.0, gate=True), place("lora", "ffn.in", 0, 4, gate=True, alpha=0)),
+        (place("lora", "ffn.in", 0, 4, alpha=-0.0), place("lora", "ffn.in", 0, 4)),
+        (place("parallel_adapter", "ffn", 0, 4, scale=-0.0), place("parallel_adapter", "ffn", 0, 4, scale=0)),
+        (place("low_rank_adapter", "ffn", 0, 4, rank=1), place("low_rank_adapter", "ffn", 0, 4, gate=False)),
+    ],
+)
+def test_equal_functions_have_equal_fingerprints(one, other, tiny_geometry):
+    first, second = (normalise(Architecture((p,)), tiny_geometry("bert")) for p in (one, other))
+    assert first.fingerprint == second.fingerprint
+
+
+def test_an_alpha_of_twice_another_rank_is_kept(tiny_geometry):
+    architecture = Architecture((place("lora", "ffn.in", 0, 4, alpha=16), place("lora", "ffn.in", 1, 8, alpha=16)))
+    assert [p.options for p in normalise(architecture, tiny_geometry("bert")).placements] == [(("alpha", 16.0),), ()]
 
 
 def test_every_problem_is_reported_and_each_only_once(tiny_geometry):
@@ -79,6 +104,10 @@ def test_a_prefix_is_refused_where_the_family_has_no_place_for_it(tiny_geometry)
         ("lora", "ffn.in", "alpha", True, "float"),
         ("lora", "ffn.in", "alpha", float("nan"), "float"),
         ("lora", "ffn.in", "alpha", float("inf"), "float"),
+        ("low_rank_adapter", "ffn", "rank", 0, "int of 1 or more"),
+        ("low_rank_adapter", "ffn", "rank", -1, "int of 1 or more"),
+        ("low_rank_adapter", "ffn", "rank", 2.0, "int of 1 or more"),
+        ("low_rank_adapter", "ffn", "rank", True, "int of 1 or more"),
         ("serial_adapter", "ffn", "bias", 1, "bool"),
         ("serial_adapter", "ffn", "bias", 0.0, "bool"),
         ("serial_adapter", "ffn", "bias", "false", "bool"),
@@ -100,7 +129,11 @@ def test_a_sized_type_needs_a_size_of_one_or_more(name, tiny_geometry):
 
 
 def test_full_options_fill_in_the_defaults():
-    assert full_options(place("parallel_adapter", "ffn", 0, 4, bias=False)) == {"scale": 4.0, "bias": False}
+    assert full_options(place("parallel_adapter", "ffn", 0, 4, bias=False)) == {
+        "scale": 4.0,
+        "bias": False,
+        "gate": False,
+    }
 
 
 def test_the_count_adds_up_over_placements_and_is_zero_for_head_only(tiny_geometry):
@@ -111,6 +144,25 @@ def test_the_count_adds_up_over_placements_and_is_zero_for_head_only(tiny_geomet
     assert count_parameters(Architecture(tuple(parts)), geometry) == 6 * 64 + 48
 
 
-def test_counting_a_place_that_does_not_exist_is_refused(tiny_geometry):
+@pytest.mark.parametrize("function", [lambda p, g: count_parameters(Architecture((p,)), g), price])
+def test_counting_a_place_that_does_not_exist_is_refused(function, tiny_geometry):
     with pytest.raises(InvalidInput, match="layer = 7"):
-        count_parameters(Architecture((place("ia3", "ffn.in", 7),)), tiny_geometry("bert"))
+        function(place("ia3", "ffn.in", 7), tiny_geometry("bert"))
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "t5"])
+@pytest.mark.parametrize("name", TYPES)
+def test_the_price_is_the_count_at_every_kind_of_site_with_all_options(name, family, tiny_geometry):
+    values = {bool: (False, True), int: (1, 3), float: (0.5, 3.0)}
+    defaults, geometry = TYPES[name].options, tiny_geometry(family)
+    sizes = (1, 6) if TYPES[name].sized else (0,)
+    for site in {s.name: s for s in geometry.sites if s.kind in TYPES[name].kinds}.values():
+        for size, *chosen in product(sizes, *(values[type(default)] for default in defaults.values())):
+            p = place(name, site.name, site.layer, size, **dict(zip(defaults, chosen, strict=True)))
+            assert price(p, geometry) == count_parameters(Architecture((p,)), geometry)
+
+
+def test_plans_and_the_contract_of_module_types_are_imported_without_torch():
+    code = "import sys, autopeft.modules.plan, autopeft.modules.base; print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"

@@ -2,16 +2,15 @@
 
 import pytest
 import yaml
-from transformers import BertConfig
 
 from autopeft.errors import InvalidInput
-from autopeft.geometry import ModelGeometry
 from autopeft.messages import SearchSpec
 from autopeft.space import load_document
+from autopeft.space.schema import SpaceDocument
 from autopeft.submission import make_plan
 
 GOOD = {"schema": 1, "summary": "mine", "modules": {"lora": {"sites": ["attention.query"], "size": [4]}}}
-BERT = ModelGeometry.from_config(BertConfig().to_dict())
+AMOUNT = "give a number of parameters (300000) or a percentage of the base model (0.5%), above 0"
 
 
 @pytest.fixture
@@ -61,19 +60,21 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_keys_and_names_last(t
         "modules.lora.sites.choose: missing",
         "modules.lora.sites.chose: unknown key; did you mean choose? known: choose",
         "modules.lora.size.width_over.0 = 0: must be 1 or more",
-        "modules.lora.size.alse: unknown key; did you mean also? known: also, optional, width_over",
+        "modules.lora.size.alse: unknown key; did you mean also? known: also, high, low, optional, per, width_over",
         "modules.lora.options.alpha.times_size: must have 1 or more entries",
         "modules.prefix.sites: must have 1 or more entries",
-        "modules.prefix.size = 'eight': must be a list or a mapping",
+        "modules.prefix.size = 'eight': must be a list, a mapping or 'solved'",
         "modules.adapter.size.1 = 0: must be 1 or more",
         "modules.layer_norm = 3: must be a mapping",
-        "layers = 'some': must be 'all', 'mask' or 'range'",
+        "layers = 'some': must be 'all', 'mask', 'range', a mapping or a list",
         "training.learning_rate: low (3.0) must be below high (1.0)",
         "training.head_learning_rate.0 = 'fast': must be a number",
-        "training.learning_rates: unknown key; did you mean learning_rate? known: head_learning_rate, learning_rate",
-        "sorce: unknown key; did you mean source? known: layers, modules, schema, source, summary, training",
-        "modules = 'adapter': unknown; did you mean serial_adapter or parallel_adapter? known: bitfit, ia3, "
-        "layer_norm, lora, parallel_adapter, prefix, serial_adapter",
+        "training.learning_rates: unknown key; did you mean learning_rate? known: batch_size, epochs, "
+        "head_learning_rate, learning_rate, warmup, weight_decay",
+        "sorce: unknown key; did you mean source? known: allocation, budget, constraints, groups, layers, modules, "
+        "quantisation, schema, source, summary, title, training",
+        "modules = 'adapter': unknown; did you mean serial_adapter or parallel_adapter or low_rank_adapter? known: "
+        "bitfit, ia3, layer_norm, lora, low_rank_adapter, parallel_adapter, prefix, serial_adapter",
         "modules.adapter.sites = 'ffnn': unknown; did you mean ffn or ffn.in or ffn.hidden? known: attention, "
         "attention.key, "
         "attention.kv, attention.output, attention.qkv, attention.query, attention.value, cross_attention, "
@@ -91,13 +92,31 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_keys_and_names_last(t
         ({"sites": ["ffn.in", "ffn.in"]}, "modules.lora.sites: 'ffn.in' is there twice"),
         ({"sites": {"choose": ["ffn.in"]}}, "modules.lora.sites.choose: must have 2 or more entries"),
         ({"sites": [3]}, "modules.lora.sites.0 = 3: must be text"),
-        ({"size": 8}, "modules.lora.size = 8: must be a list or a mapping"),
+        ({"size": 8}, "modules.lora.size = 8: must be a list, a mapping or 'solved'"),
         ({"size": []}, "modules.lora.size: must have 1 or more entries"),
         ({"size": [8, 8]}, "modules.lora.size: 8 is there twice"),
         ({"size": ["8"]}, "modules.lora.size.0 = '8': must be a whole number"),
         ({"size": [True]}, "modules.lora.size.0 = True: must be a whole number"),
         ({"size": [1.5]}, "modules.lora.size.0 = 1.5: must be a whole number"),
-        ({"size": {}}, "modules.lora.size: give at least one size, in width_over or also"),
+        ({"size": {}},
+         "modules.lora.size: give at least one size, in width_over or also, or a range from low to high"),
+        ({"size": {"low": 4}}, "modules.lora.size: a range needs low and high, with low below high"),
+        ({"size": {"low": 4, "high": 4}}, "modules.lora.size: a range needs low and high, with low below high"),
+        ({"size": {"low": 1, "high": 4, "also": [8]}},
+         "modules.lora.size: a range goes without width_over, also and optional; use gate to leave a module out"),
+        ({"size": {"also": [1], "per": "head"}},
+         "modules.lora.size.per = 'head': must be 'network', 'group', 'layer' or 'placement'"),
+        ({"gate": "always"}, "modules.lora.gate = 'always': must be 'network', 'group', 'layer' or 'placement'"),
+        ({"gate": "group"}, "modules.lora.gate = 'group': there are no groups; add groups to the space"),
+        ({"groups": [1]}, "modules.lora.groups: there are no groups; add groups to the space"),
+        ({"groups": [0]}, "modules.lora.groups.0 = 0: must be 1 or more"),
+        ({"size": "solved"}, "modules.lora.size = 'solved': solved for what? add budget to the space, or give sizes"),
+        ({"size": None}, "modules.lora.size: missing; this module type has a size"),
+        ({"type": "ia3"}, "modules.lora.size: this module type has no size; leave it out"),
+        ({"type": []}, "modules.lora.type: must have 1 or more entries"),
+        ({"type": 3}, "modules.lora.type = 3: must be text or a list"),
+        ({"sites": {"choose": ["ffn.in", "ffn.out"]}, "gate": "placement"},
+         "modules.lora.gate = 'placement': chooses the sites already; list them without choose"),
         ({"size": {"also": [1], "optional": "maybe"}}, "modules.lora.size.optional = 'maybe': must be true or false"),
         ({"options": []}, "modules.lora.options: must be a mapping"),
         ({"options": {"alpha": []}}, "modules.lora.options.alpha: must have 1 or more entries"),
@@ -108,7 +127,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_keys_and_names_last(t
          "modules.lora.options.alpha.times_size.0 = 0: must be above 0.0"),
         ({"options": {"alpha": {"times_size": ["x"]}}},
          "modules.lora.options.alpha.times_size.0 = 'x': must be a number"),
-        ({"rank": 8}, "modules.lora.rank: unknown key; known: options, sites, size"),
+        ({"rank": 8}, "modules.lora.rank: unknown key; known: gate, groups, options, sites, size, type"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_module_is_told_once_and_names_the_branch_that_was_meant(told, changes, wanted):
@@ -140,24 +159,47 @@ def test_a_mistake_in_a_learning_rate(told, rate, wanted):
         ({**GOOD, "modules": None}, ["modules: must be a mapping"]),
         ({**GOOD, "modules": {"lora": None}}, ["modules.lora: must be a mapping"]),
         ({**GOOD, "training": None}, ["training: must be a mapping"]),
-        ({**GOOD, "layers": "masks"}, ["layers = 'masks': must be 'all', 'mask' or 'range'"]),
+        ({**GOOD, "layers": "masks"}, ["layers = 'masks': must be 'all', 'mask', 'range', a mapping or a list"]),
+        ({**GOOD, "layers": {"top": [0]}}, ["layers.top.0 = 0: must be 1 or more"]),
+        ({**GOOD, "layers": [1.5]}, ["layers.0 = 1.5: must be a whole number"]),
+        ({**GOOD, "layers": [1, 1]}, ["layers: 1 is there twice"]),
+        ({**GOOD, "groups": {"pattern": "spindel"}},
+         ["groups.pattern = 'spindel': must be 'increasing', 'uniform', 'decreasing', 'spindle', 'bottleneck' or a "
+          "list"]),
+        ({**GOOD, "groups": {"count": 0}}, ["groups.count = 0: must be 1 or more"]),
+        ({**GOOD, "groups": {"tunable": "some"}}, ["groups.tunable = 'some': must be 'all' or 'choose'"]),
+        ({**GOOD, "allocation": {"pattern": "uniform"}}, ["allocation: shares out over groups; add groups"]),
+        ({**GOOD, "groups": {}, "allocation": {"of": "params", "pattern": "uniform"}},
+         ["allocation.of = 'params': shares out the space's budget; add budget, or write size"]),
+        ({**GOOD, "budget": 1000}, ["budget = 1000: no module meets it; give at least one the size 'solved'"]),
+        ({**GOOD, "budget": 0.5}, [f"budget = 0.5: {AMOUNT}"]),
+        ({**GOOD, "budget": "0%"}, [f"budget = '0%': {AMOUNT}"]),
+        ({**GOOD, "budget": "0.5%\n"}, [f"budget = '0.5%\\n': {AMOUNT}"]),
+        ({**GOOD, "budget": True}, [f"budget = True: {AMOUNT}"]),
+        ({**GOOD, "constraints": {"params": {"most": "101%"}}}, [f"constraints.params.most = '101%': {AMOUNT}"]),
+        ({**GOOD, "constraints": {"apart": [["lora", "prefx"]]}},
+         ["constraints.apart.0 = 'prefx': unknown; known: lora"]),
+        ({**GOOD, "constraints": {"apart": [["lora"]]}}, ["constraints.apart.0: must have 2 or more entries"]),
+        ({**GOOD, "constraints": {"forbid": [{}]}}, ["constraints.forbid.0: must have 1 or more entries"]),
+        ({**GOOD, "quantisation": ["nf8"]}, ["quantisation.0 = 'nf8': must be 'none', 'int8' or 'nf4'"]),
+        ({**GOOD, "quantisation": "nf4"}, ["quantisation = 'nf4': must be a list"]),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_at_the_top(told, document, wanted):
     assert told(document) == wanted
 
 
 def test_a_module_named_by_a_number_is_unknown(told):
-    assert told({**GOOD, "modules": {1: {"sites": ["ffn"]}}})[0] == "modules.1: a key must be text"
+    assert told({**GOOD, "modules": {1: {"sites": ["ffn"]}}}) == ["modules.1: a key must be text"]
 
 
 def test_no_message_speaks_of_python_or_pydantic(told):
     wrong = [None, 5, "x", [], [None], {}, {"x": 1}, [[1]], [{}], True]
     said = []
     for value in wrong:
-        for key in ("sites", "size", "options"):
+        for key in ("sites", "size", "options", "type", "gate", "groups"):
             said += told(with_module(**{key: value, "extra": 1}))
-        for key in ("schema", "summary", "source", "modules", "layers", "training"):
+        for key in SpaceDocument.model_json_schema()["properties"]:
             said += told({**GOOD, key: value, "extra": 1})
     for line in said:
         for word in ("Input", "should", "valid", "dict", "instance", "constrained", "union", "str]", "Error", "None"):
@@ -178,19 +220,29 @@ def test_an_exponent_without_a_point_is_a_number(tmp_path):
 @pytest.mark.parametrize(
     ("modules", "wanted"),
     [
-        ({"lora": {"sites": ["attention.query"]}}, "lora.size = 0: must be 1 or more"),
-        ({"ia3": {"sites": ["attention.key"], "size": [3]}}, "ia3.size = 3: has no size; leave it out"),
+        (
+            {"lora": {"sites": ["attention.query"]}},
+            "mine.yaml: modules.lora.size: missing; this module type has a size",
+        ),
+        (
+            {"ia3": {"sites": ["attention.key"], "size": [3]}},
+            "mine.yaml: modules.ia3.size: this module type has no size; leave it out",
+        ),
+        (
+            {"lora": {"sites": ["attention.query"], "size": [8, 385]}},
+            "mine.yaml: modules.lora.size.1 = 385: beyond the model's width, which is 384",
+        ),
         (
             {"lora": {"sites": {"choose": ["attention.query", "ffn"]}, "size": [1, 2]}},
-            "lora.site = 'ffn': cannot go there; it can go to attention.query, ",
+            "mine.yaml: modules.lora.sites.choose.1 = 'ffn': lora cannot go there; it can go to attention.query, ",
         ),
         (
             {"lora": {"sites": ["ffn.in"], "size": [1], "options": {"alpha": [1, "high"]}}},
-            "lora.options.alpha = 'high': must be a finite float",
+            "mine.yaml: modules.lora.options.alpha.1 = 'high': must be a finite float",
         ),
         (
             {"lora": {"sites": ["ffn.in"], "size": [1], "options": {"alhpa": [1, 2]}}},
-            "lora.options = 'alhpa': unknown; did you mean alpha?",
+            "mine.yaml: modules.lora.options = 'alhpa': unknown; did you mean alpha?",
         ),
     ],
 )

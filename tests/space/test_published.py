@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from transformers import BertConfig
 
 from autopeft.geometry import ModelGeometry
-from autopeft.modules.plan import count_parameters, normalise
+from autopeft.modules.count import count_parameters
+from autopeft.modules.plan import normalise
 from autopeft.space import Choice, load_space
 
 BERT_BASE = ModelGeometry.from_config(BertConfig().to_dict())

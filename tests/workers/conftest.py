@@ -3,9 +3,11 @@
 import random
 
 import pytest
+import torch
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.messages import Fidelity, TaskSpec, TrainingSettings, TrialRequest
+from autopeft.modules.attach import Attachment
 from tests.search.conftest import WORDS, make_model, make_task
 from workers import proxy
 
@@ -43,6 +45,43 @@ def numbers(tmp_path_factory):
 def lora(size=4, layers=(0, 1), **changes):
     sites = ("attention.query", "attention.value")
     return Architecture(tuple(Placement("lora", site, layer, size) for site in sites for layer in layers), **changes)
+
+
+MIXED = [
+    ("lora", "attention.query", 2),
+    ("lora", "ffn.out", 2),
+    ("bitfit", "attention.value", 0),
+    ("ia3", "ffn.hidden", 0),
+    ("serial_adapter", "ffn", 2),
+    ("parallel_adapter", "attention", 2),
+    ("layer_norm", "norm.ffn", 0),
+]
+
+
+def mixed():
+    """Parallel and sequential modules, some of them at one module of the model."""
+    return Architecture(tuple(Placement(m, s, layer, size) for layer in (0, 1) for m, s, size in MIXED))
+
+
+def gated_logits(attachment, batch, gates=None):
+    keys = [p.key for p in attachment.architecture.placements]
+    attachment.set_gates({} if gates is None else dict(zip(keys, gates, strict=True)))
+    return attachment.model(**batch).logits
+
+
+@pytest.fixture
+def attach_gated(tiny_model, tiny_geometry):
+    """``attach_gated(architecture, family, dtype)``: on a tiny model of its own, its modules moved off their start."""
+
+    def make(architecture=None, family="bert", dtype=torch.float32, perturbed=True):
+        architecture = mixed() if architecture is None else architecture
+        attachment = Attachment(tiny_model(family, dtype), architecture, tiny_geometry(family), 3)
+        random = torch.Generator().manual_seed(5)
+        for parameter in attachment.modules.parameters() if perturbed else ():
+            parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=random))
+        return attachment
+
+    return make
 
 
 @pytest.fixture

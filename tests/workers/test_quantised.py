@@ -88,9 +88,11 @@ def snapshot(model):
 
 
 def everywhere(module, geometry):
-    kinds = MODULE_TYPES.get(module).kinds
-    size = 4 if MODULE_TYPES.get(module).sized else 0
-    return Architecture(tuple(Placement(module, s.name, s.layer, size) for s in geometry.sites if s.kind in kinds))
+    kind = MODULE_TYPES.get(module)
+    size = 4 if kind.sized else 0
+    options = (("gate", True),) if "gate" in kind.options else ()
+    places = [site for site in geometry.sites if site.kind in kind.kinds]
+    return Architecture(tuple(Placement(module, site.name, site.layer, size, options) for site in places))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -12,7 +12,7 @@ from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
 from tests.workers.conftest import lora
 from workers.data import EncodedSplit
-from workers.training import HEAD_RATE, TrainingStopped, _Loop, _rated, _schedule, train
+from workers.training import HEAD_RATE, Loop, TrainingStopped, rated, schedule, train
 
 
 @pytest.fixture
@@ -102,19 +102,18 @@ def test_scores_below_zero_have_a_best_too(attach):
 
 
 def rates(attachment, **settings):
-    return [(len(group["params"]), group["lr"]) for group in _rated(attachment, TrainingSettings(**settings))]
+    return [(len(group["params"]), group["lr"]) for group in rated(attachment, TrainingSettings(**settings))]
 
 
-def test_the_architectures_rate_goes_before_the_recipes_and_the_recipes_before_the_module_types(attach):
+def test_the_recipes_rate_goes_before_the_module_types(attach):
     own = MODULE_TYPES.get("lora")
-    plain, chosen = attach(lora()), attach(lora(training=(("learning_rate", 0.5), ("head_learning_rate", 0.25))))
+    plain = attach(lora())
     site = plain.geometry.site("attention.query", 0)
     heads = len(plain.head)
     head = HEAD_RATE * 384 / 32
     assert rates(plain) == [(heads, head), (8, own.learning_rate(site, 4))]
     assert rates(plain, learning_rate=0.1) == [(heads, head), (8, 0.1)]
     assert rates(plain, head_learning_rate=0.2)[0] == (heads, 0.2)
-    assert rates(chosen, learning_rate=0.1, head_learning_rate=0.2) == [(heads, 0.25), (8, 0.5)]
 
 
 def test_module_types_sizes_and_widths_have_rates_of_their_own(attach):
@@ -132,7 +131,7 @@ def test_module_types_sizes_and_widths_have_rates_of_their_own(attach):
     }
     assert len(set(wanted.values())) == 5
     found = {
-        id(parameter): group["lr"] for group in _rated(attachment, TrainingSettings()) for parameter in group["params"]
+        id(parameter): group["lr"] for group in rated(attachment, TrainingSettings()) for parameter in group["params"]
     }
     for key, rate in wanted.items():
         assert {found[id(parameter)] for parameter in attachment.modules[key].parameters()} == {rate}
@@ -140,13 +139,13 @@ def test_module_types_sizes_and_widths_have_rates_of_their_own(attach):
 
 def test_every_trained_parameter_is_in_one_group(attach):
     attachment = attach()
-    loop = _Loop(attachment, "classification", TrainingSettings())
+    loop = Loop(attachment, "classification", TrainingSettings())
     trained = [p for group in attachment.parameter_groups().values() for p in group]
     assert sorted(map(id, loop.parameters)) == sorted(map(id, trained))
 
 
 def test_weight_decay_is_on_everything(attach):
-    loop = _Loop(attach(), "classification", TrainingSettings(weight_decay=0.3))
+    loop = Loop(attach(), "classification", TrainingSettings(weight_decay=0.3))
     assert {group["weight_decay"] for group in loop.optimizer.param_groups} == {0.3}
 
 
@@ -160,19 +159,19 @@ def test_weight_decay_is_on_everything(attach):
     ],
 )
 def test_the_rate_rises_in_the_warmup_and_falls_to_nothing_after_the_last_step(steps, warmup, factors):
-    factor = _schedule(steps, warmup)
+    factor = schedule(steps, warmup)
     assert [factor(step) for step in range(steps + 1)] == pytest.approx(factors)
 
 
 def test_the_first_step_is_at_the_first_rate_of_the_schedule(attach, monkeypatch):
     seen = []
-    step = _Loop.step
+    step = Loop.step
 
     def watch(self, batch):
         seen.append(self.optimizer.param_groups[1]["lr"])
         step(self, batch)
 
-    monkeypatch.setattr(_Loop, "step", watch)
+    monkeypatch.setattr(Loop, "step", watch)
     fit(attach(), settings=TrainingSettings(batch_size=4, warmup=0.2, learning_rate=1.0))
     assert seen == pytest.approx([1 / 2, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
 
@@ -180,7 +179,7 @@ def test_the_first_step_is_at_the_first_rate_of_the_schedule(attach, monkeypatch
 def test_gradients_are_clipped_together(attach):
     norms = {}
     for clip in (1e-3, 1e6):
-        loop = _Loop(attach(), "classification", TrainingSettings(gradient_clip=clip))
+        loop = Loop(attach(), "classification", TrainingSettings(gradient_clip=clip))
         loop.step(rows().batch(range(16)))
         norms[clip] = torch.cat([g.flatten() for g in gradients(loop)]).norm().item()
     assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
@@ -190,7 +189,7 @@ def test_gradients_are_clipped_together(attach):
 def test_the_loss_of_a_regression_is_the_mean_squared_error(attach):
     attachment = attach()
     batch = rows(kind="regression").batch(range(6))
-    loop = _Loop(attachment, "regression", TrainingSettings())
+    loop = Loop(attachment, "regression", TrainingSettings())
     with torch.no_grad():
         outputs = attachment.model(**batch.inputs).logits[:, 0]
         assert loop._loss(batch).item() == pytest.approx(((outputs - batch.targets) ** 2).mean().item())
@@ -221,11 +220,11 @@ class Memory:
 def test_smaller_passes_give_the_gradients_of_the_whole_batch(attach, kind, limit, passes):
     settings = TrainingSettings(batch_size=32, gradient_clip=1e9)
     batch = rows(kind=kind).batch(range(32))
-    whole = _Loop(attach(), kind, settings)
+    whole = Loop(attach(), kind, settings)
     whole.step(batch)
     attachment = attach()
     memory = Memory(attachment, limit)
-    halved = _Loop(attachment, kind, settings)
+    halved = Loop(attachment, kind, settings)
     halved.step(batch)
     assert memory.passes == passes
     for one, other in zip(gradients(whole), gradients(halved), strict=True):
@@ -238,11 +237,11 @@ def test_smaller_passes_give_the_gradients_of_the_whole_batch(attach, kind, limi
 def test_uneven_pieces_count_by_their_rows(attach):
     settings = TrainingSettings(batch_size=10, gradient_clip=1e9)
     batch = rows().batch(range(10))
-    whole = _Loop(attach(), "classification", settings)
+    whole = Loop(attach(), "classification", settings)
     whole.step(batch)
     attachment = attach()
     memory = Memory(attachment, 3)
-    halved = _Loop(attachment, "classification", settings)
+    halved = Loop(attachment, "classification", settings)
     halved.step(batch)
     assert memory.passes == [10, 5, 3, 3, 3, 1]
     for one, other in zip(gradients(whole), gradients(halved), strict=True):
@@ -252,7 +251,7 @@ def test_uneven_pieces_count_by_their_rows(attach):
 def test_memory_that_runs_out_halfway_through_the_backward_passes_leaves_nothing_behind(attach):
     settings = TrainingSettings(batch_size=8, gradient_clip=1e9)
     batch = rows().batch(range(8))
-    whole = _Loop(attach(), "classification", settings)
+    whole = Loop(attach(), "classification", settings)
     whole.step(batch)
     attachment = attach()
     calls = []
@@ -263,7 +262,7 @@ def test_memory_that_runs_out_halfway_through_the_backward_passes_leaves_nothing
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     attachment.model.classifier.register_full_backward_pre_hook(refuse)
-    halved = _Loop(attachment, "classification", settings)
+    halved = Loop(attachment, "classification", settings)
     halved.step(batch)
     assert calls == [8, 4, 4, 2, 2, 2, 2]
     for one, other in zip(gradients(whole), gradients(halved), strict=True):

@@ -11,11 +11,11 @@ from typing import Any, TypeGuard
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from autopeft.pareto import cost_axis
-from autopeft.samplers import Sampler
-from autopeft.space import Choice, Dimension, Point, SearchSpace
+from autopeft.space import Choice, Dimension, Integers, Point, SearchSpace
 from autopeft.trial import Trial
 
 
@@ -25,13 +25,12 @@ class Memory:
     Args:
         space: what points are made of.
         sampler: who proposes.
-        seed: of the sampler.
     """
 
-    def __init__(self, space: SearchSpace, sampler: Sampler, seed: int) -> None:
+    def __init__(self, space: SearchSpace, sampler: BaseSampler) -> None:
         self._space = space
         self._distributions = {d.name: _sampled(d) for d in space.dimensions}
-        self._study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler.create(space, seed))
+        self._study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
 
     def ask(self) -> tuple[Point, optuna.Trial]:
         """Return the sampler's next point, and the trial by which it is told what became of it."""
@@ -78,6 +77,8 @@ def readable(dimension: Dimension) -> BaseDistribution:
     """Return the distribution of a dimension's values as they are."""
     if isinstance(dimension, Choice):
         return CategoricalDistribution(dimension.choices)
+    if isinstance(dimension, Integers):
+        return IntDistribution(dimension.low, dimension.high, log=True)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 

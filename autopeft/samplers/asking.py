@@ -1,0 +1,163 @@
+"""Choosing by an Optuna sampler, one point after another.
+
+The sampler works on a study in memory (see :mod:`autopeft.samplers.memory`). What it proposes is taken if it is new
+and admitted; where it is stuck, random points help.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from autopeft.errors import NoFeasibleArchitecture
+from autopeft.pareto import cost_axis
+from autopeft.samplers.base import Proposal, Sampler, Setting
+from autopeft.samplers.memory import Memory
+from autopeft.space import Point, SearchSpace
+from autopeft.trial import Trial
+
+# A sampler that proposes known or refused points this often in a row gets help from random points.
+PATIENCE = 20
+RANDOM_DRAWS = 2000
+# How many single changes are tried to bring a random point to a wanted cost.
+CHANGES = 200
+OUT_OF_REACH = 99.0
+
+Create = Callable[[SearchSpace, int], BaseSampler]
+
+
+def ask_tell(*, summary: str, source: str, create: Create, spread: int = 0) -> Sampler:
+    """Return the sampler that asks an Optuna sampler.
+
+    Args:
+        summary: one line for people.
+        source: paper or library.
+        create: makes the Optuna sampler for a space and a seed.
+        spread: how many first points are spread evenly over the cost axis instead of asked from the sampler. Random
+            points of a space are nearly all dear (its largest module decides), while half of a front is cheap.
+    """
+    return Sampler(summary, source, lambda setting: AskTell(setting, create, spread), spread=spread)
+
+
+class AskTell:
+    """The chooser that asks an Optuna sampler."""
+
+    def __init__(self, setting: Setting, create: Create, spread: int) -> None:
+        self.space = setting.space
+        self._admit = setting.admit
+        self._spread = spread
+        # A resumed sampler has lost its random state: it goes on from a seed of its own, not from its start.
+        seed = setting.seed + 1_000_003 * len(setting.past)
+        self._random = random.Random(seed)
+        self._memory = Memory(setting.space, create(setting.space, seed))
+        self._known: dict[str, Trial] = {}
+        for trial, point in setting.past:
+            self._known[trial.architecture.fingerprint] = trial
+            self._memory.add(point, trial)
+
+    def propose(self) -> Proposal | None:
+        """Return a point whose architecture is new and admitted, or None where the space holds no more.
+
+        Raises:
+            NoFeasibleArchitecture: neither the sampler nor thousands of random draws met the caps.
+        """
+        points = len([trial for trial in self._known.values() if not trial.name])
+        if points < self._spread:
+            spread = self._propose_by_cost(points)
+            if spread is not None:
+                return spread
+        for _ in range(PATIENCE):
+            point, memory = self._memory.ask()
+            proposal = self._consider(point, memory)
+            if proposal is not None:
+                return proposal
+        return self._propose_at_random()
+
+    def see(self, trial: Trial, token: optuna.Trial | None) -> None:
+        """Tell the sampler of a finished trial; a running one is not proposed again."""
+        self._known[trial.architecture.fingerprint] = trial
+        if token is not None and trial.state != "running":
+            self._memory.tell(token, trial)
+
+    def _consider(self, point: Point, memory: optuna.Trial | None = None) -> Proposal | None:
+        """Return the point's proposal, or None where it is refused or known; the sampler is told why."""
+        decoded = self.space.decode(point)
+        admitted = None if decoded is None else self._admit(decoded)
+        if admitted is None:
+            if memory is not None:
+                self._memory.refuse(memory)
+            return None
+        architecture, params = admitted
+        known = self._known.get(architecture.fingerprint)
+        if known is not None:
+            if memory is not None:
+                self._memory.tell(memory, known)
+            return None
+        return Proposal(point, architecture, params, memory)
+
+    def _propose_by_cost(self, index: int) -> Proposal | None:
+        """Return a new point whose cost is near the index's place on the cost axis."""
+        lowest, highest = self._cost_range
+        target = lowest + _van_der_corput(index) * (highest - lowest)
+        for _ in range(PATIENCE):
+            proposal = self._consider(self._approach(target))
+            if proposal is not None:
+                return replace(proposal, token=self._memory.accept(proposal.point))
+        return None
+
+    def _propose_at_random(self) -> Proposal | None:
+        admitted_any = False
+        for _ in range(RANDOM_DRAWS):
+            point, decoded = self.space.sample(self._random)
+            proposal = self._consider(point)
+            if proposal is not None:
+                return replace(proposal, token=self._memory.accept(point))
+            admitted_any = admitted_any or self._admit(decoded) is not None
+        if admitted_any or self._known:
+            return None
+        raise NoFeasibleArchitecture(f"none of {RANDOM_DRAWS} random points of {self.space.name!r} meets the caps")
+
+    @cached_property
+    def _cost_range(self) -> tuple[float, float]:
+        return self._cost(self._approach(-math.inf)), self._cost(self._approach(math.inf))
+
+    def _approach(self, target: float) -> Point:
+        """Return a random valid point, changed in single dimensions as long as that brings its cost to the target."""
+
+        def distance(point: Point) -> float:
+            # An infinite target stands for the lowest or highest cost there is.
+            cost = self._cost(point)
+            if cost == OUT_OF_REACH:
+                return math.inf
+            return math.copysign(cost, -target) if math.isinf(target) else abs(cost - target)
+
+        point, _ = self.space.sample(self._random)
+        least = distance(point)
+        for _ in range(CHANGES if self.space.dimensions else 0):
+            dimension = self._random.choice(self.space.dimensions)
+            changed = {**point, dimension.name: dimension.sample(self._random)}
+            if self.space.decode(changed) is not None and (reached := distance(changed)) <= least:
+                point, least = changed, reached
+        return point
+
+    def _cost(self, point: Point) -> float:
+        """Return the point's cost, or :data:`OUT_OF_REACH` where a cap forbids it."""
+        decoded = self.space.decode(point)
+        admitted = None if decoded is None else self._admit(decoded)
+        return OUT_OF_REACH if admitted is None else cost_axis(admitted[1])
+
+
+def _van_der_corput(index: int) -> float:
+    """Return the index-th number of a sequence whose every beginning fills [0, 1) evenly."""
+    value, denominator = 0.0, 1.0
+    while index:
+        denominator *= 2
+        index, bit = divmod(index, 2)
+        value += bit / denominator
+    return value

@@ -1,0 +1,186 @@
+"""S3Delta: structure search by gradients (Hu et al. 2022, arXiv 2206.07382).
+
+For each number of parameters asked for, a worker trains a gate on every placement of the space together with the
+modules themselves; the placements of the most probable gates that fit are then trained from scratch as a trial.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autopeft.architecture import Architecture, Placement
+from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem
+from autopeft.evidence import gates_file
+from autopeft.messages import GateSettings, TrialReport
+from autopeft.modules.plan import price
+from autopeft.samplers.base import WAIT, Errand, Proposal, Sampler, Setting, Step
+from autopeft.space import Point, SearchSpace, gates
+from autopeft.storage import write_atomically
+from autopeft.trial import Trial
+
+# Where no numbers of parameters are asked for: this many, from the least to the most of these shares of all gates.
+BUDGETS, LEAST, MOST = 5, 0.05, 0.5
+
+
+class S3Delta:
+    """The chooser of one search."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._gates = gates(setting.space)
+        everything = setting.space.decode(dict.fromkeys(self._gates, True))
+        assert everything is not None, "a space of gates holds them all"
+        self._everything = everything
+        self._budgets = budgets(setting)
+        self._known = {trial.architecture.fingerprint for trial, _ in setting.past}
+        self._asked: set[int] = set()
+        self._failed: dict[int, str] = {}
+
+    def propose(self) -> Step:
+        """Return the trial of a structure that is found, else the search for one that is not, else wait.
+
+        Raises:
+            AutopeftError: every structure search failed.
+            NoFeasibleArchitecture: no budget holds the smallest placement.
+        """
+        for budget in self._budgets:
+            if self._kept(budget).exists():
+                proposal = self._trial(budget)
+                if proposal is not None:
+                    return proposal
+        for budget in self._budgets:
+            if budget not in self._asked and not self._kept(budget).exists():
+                self._asked.add(budget)
+                settings = GateSettings(budget=budget)
+                return Errand(f"gates {budget}", self._everything, settings, partial(self._receive, budget))
+        open_ones = [b for b in self._asked if b not in self._failed and not self._kept(b).exists()]
+        if open_ones:
+            return WAIT
+        if len(self._failed) == len(self._budgets):
+            raise AutopeftError(f"every structure search failed; the last: {list(self._failed.values())[-1]}")
+        return None
+
+    def see(self, trial: Trial, token: Any) -> None:
+        """Do not propose the trial's structure again."""
+        self._known.add(trial.architecture.fingerprint)
+
+    def _trial(self, budget: int) -> Proposal | None:
+        """Return the trial of the structure found for a budget, or None where it is known already."""
+        chosen = {
+            (gate["module"], gate["site"], gate["layer"])
+            for gate in json.loads(self._kept(budget).read_text(encoding="utf-8"))["gates"]
+            if gate["chosen"]
+        }
+        point: Point = {name: (p.module, p.site, p.layer) in chosen for name, p in self._gates.items()}
+        decoded = self._setting.space.decode(point)
+        admitted = None if decoded is None else self._setting.admit(decoded)
+        if admitted is None:
+            raise NoFeasibleArchitecture(f"no gate of {self._setting.space.name!r} fits {budget:,} parameters")
+        architecture, params = admitted
+        if architecture.fingerprint in self._known:
+            return None
+        return Proposal(point, architecture, params)
+
+    def _receive(self, budget: int, report: TrialReport) -> None:
+        if report.state == "failed":
+            self._failed[budget] = report.detail or str(report.reason)
+            return
+        document = describe(self._setting.space, self._everything, report, budget)
+        write_atomically(self._kept(budget), json.dumps(document, indent=1).encode())
+
+    def _kept(self, budget: int) -> Path:
+        return self._setting.folder / gates_file(budget)
+
+
+def describe(space: SearchSpace, everything: Architecture, report: TrialReport, budget: int) -> dict[str, Any]:
+    """Return what a structure search found, as JSON values: every gate with its probability and whether it is kept."""
+    placements = everything.placements
+    prices = [price(placement, space.geometry) for placement in placements]
+    chosen = fill(report.probabilities, prices, budget)
+    return {
+        "budget": budget,
+        "seconds": round(report.seconds, 3),
+        "steps": report.steps,
+        "layers": space.geometry.layers,
+        "gates": [
+            {**_named(placement), "params": params, "probability": probability, "chosen": index in chosen}
+            for index, (placement, params, probability) in enumerate(
+                zip(placements, prices, report.probabilities, strict=True)
+            )
+        ],
+    }
+
+
+def fill(probabilities: Sequence[float], prices: Sequence[int], budget: int) -> set[int]:
+    """Return the gates to keep: the most probable first, each if it still fits the budget.
+
+    Of equally probable ones the cheaper comes first, then the later.
+    """
+    kept: set[int] = set()
+    left = budget
+    for index in sorted(range(len(prices)), key=lambda i: (-probabilities[i], prices[i], -i)):
+        if prices[index] <= left:
+            kept.add(index)
+            left -= prices[index]
+    return kept
+
+
+def budgets(setting: Setting) -> tuple[int, ...]:
+    """Return the numbers of parameters to search at: those asked for, or some spread over what the space allows."""
+    if setting.param_budgets:
+        return tuple(sorted(setting.param_budgets))
+    prices = [price(placement, setting.space.geometry) for placement in gates(setting.space).values()]
+    least, most = max(min(prices), LEAST * sum(prices)), MOST * sum(prices)
+    count = BUDGETS if setting.trials is None else max(1, min(BUDGETS, setting.trials))
+    steps = [index / max(1, count - 1) for index in range(count)]
+    return tuple(dict.fromkeys(round(least ** (1 - step) * most**step) for step in steps))
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What a search with this sampler needs."""
+
+    setting: Setting
+
+    def problems(self) -> Iterator[Problem]:
+        space = self.setting.space
+        try:
+            found = gates(space)
+        except InvalidInput as error:
+            yield from error.problems
+            return
+        for placement in found.values():
+            if space.geometry.site(placement.site, placement.layer).kind == "kv":
+                remedy = "s3delta cannot train a gate on a prefix; leave this module out"
+                yield Problem("space", f"{space.name}: {placement.module}", remedy)
+                return
+        least = min(price(placement, space.geometry) for placement in found.values())
+        for budget in self.setting.param_budgets:
+            if budget < least:
+                yield Problem("param-budgets", budget, f"too low: the smallest gate has {least:,} parameters")
+        if self.setting.trials is not None and self.setting.trials < len(self.setting.param_budgets):
+            needed = len(self.setting.param_budgets)
+            yield Problem("budget", self.setting.trials, f"leaves fewer trials than the {needed} param-budgets need")
+
+
+def _named(placement: Placement) -> dict[str, Any]:
+    return {
+        "module": placement.module,
+        "site": placement.site,
+        "layer": placement.layer,
+        "size": placement.size,
+    }
+
+
+SAMPLER = Sampler(
+    summary="structure search by gradients: gates trained under a parameter budget, then the best placements that fit",
+    source="Hu et al. 2022, arXiv 2206.07382",
+    choose=S3Delta,
+    check=lambda setting: _Check(setting).problems(),
+    takes_param_budgets=True,
+)

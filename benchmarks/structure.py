@@ -1,0 +1,165 @@
+"""Does structure search by gradients find better structures than chance? s3delta against random fills, as a table.
+
+    python benchmarks/structure.py OUT.json path/to/sst2 path/to/trec ...
+
+For every task, budget and seed: gates are trained on the training rows, the structure that they name is trained from
+scratch with the same seed and scored on validation rows that neither saw. Beside it, for every task and budget: random
+structures, which are gates in random order filled up to the same budget, trained and scored the same way, their seeds
+going round those of the search. Two workers; results are kept in OUT.json as they come, and are not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from autopeft.architecture import Architecture
+from autopeft.base_models import describe_model
+from autopeft.executors import EXECUTORS, ExecutorOptions
+from autopeft.messages import Fidelity, GateSettings, TaskSpec, TrialReport, TrialRequest
+from autopeft.modules.plan import price
+from autopeft.samplers.s3delta import fill
+from autopeft.space import gates, load_space
+
+MODEL = "minilm"
+SPACES = {"0.1%": "s3delta_m", "0.5%": str(Path(__file__).with_name("s3delta_wide.yaml"))}
+SEEDS = (0, 1, 2)
+RANDOM = 20
+SEARCH = Fidelity(rows=4000, epochs=4)
+TRAIN = Fidelity(rows=1500, epochs=2, evaluations=2, held_out_rows=500)
+
+
+class Bench:
+    """Requests still to be run, and the results so far."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.results: dict[str, dict[str, Any]] = json.loads(out.read_text()) if out.exists() else {}
+        self.model = describe_model(MODEL)
+
+    def run(self, requests: list[TrialRequest]) -> None:
+        """Run what has no result yet on two workers."""
+        waiting = [request for request in requests if request.key not in self.results]
+        executor = EXECUTORS.get("ray").start(ExecutorOptions(2))
+        for request in waiting:
+            executor.submit(request)
+        for _ in range(len(waiting)):
+            for report in _next(executor):
+                self.keep(report)
+            if all(request.key in self.results for request in waiting):
+                break
+        executor.close()
+
+    def keep(self, report: TrialReport) -> None:
+        """Keep a report, on disk too."""
+        assert report.state == "complete", report.detail
+        self.results[report.key] = {
+            "score": report.scores.get("validation"),
+            "params": report.params,
+            "probabilities": report.probabilities,
+            "seconds": round(report.seconds, 1),
+        }
+        self.out.write_text(json.dumps(self.results))
+        print(report.key, self.results[report.key]["score"], f"{report.seconds:.0f} s", flush=True)
+
+    def everything(self, space_name: str) -> Architecture:
+        """Return the architecture with every gate of the space on."""
+        space = load_space(space_name, self.model.geometry, self.model.parameters)
+        found = space.decode(dict.fromkeys(gates(space), True))
+        assert found is not None
+        return found
+
+    def search_requests(self, task: str) -> list[TrialRequest]:
+        """Return the structure searches of a task."""
+        return [
+            TrialRequest(
+                key=f"{Path(task).name} {budget} gates {seed}",
+                model=MODEL,
+                task=TaskSpec(name=task),
+                architecture=self.everything(space).to_dict(),
+                fidelity=SEARCH,
+                gates=GateSettings(budget=self.params(budget)),
+                seed=seed,
+            )
+            for budget, space in SPACES.items()
+            for seed in SEEDS
+        ]
+
+    def train_requests(self, task: str) -> list[TrialRequest]:
+        """Return the training runs of what was found and of random structures."""
+        requests = []
+        for budget, space in SPACES.items():
+            everything = self.everything(space)
+            for seed in SEEDS:
+                found = self.results[f"{Path(task).name} {budget} gates {seed}"]["probabilities"]
+                requests.append(self.train(task, f"{budget} found {seed}", everything, found, budget, seed))
+            for index in range(RANDOM):
+                rng = random.Random(index)
+                drawn = [rng.random() for _ in everything.placements]
+                seed = SEEDS[index % len(SEEDS)]
+                requests.append(self.train(task, f"{budget} random {index}", everything, drawn, budget, seed))
+        return requests
+
+    def train(
+        self, task: str, key: str, everything: Architecture, order: list[float], budget: str, seed: int
+    ) -> TrialRequest:
+        """Return the run of the structure that a greedy fill makes of an order of the gates."""
+        prices = [price(placement, self.model.geometry) for placement in everything.placements]
+        kept = fill(order, prices, self.params(budget))
+        chosen = Architecture(tuple(p for index, p in enumerate(everything.placements) if index in kept))
+        return TrialRequest(
+            key=f"{Path(task).name} {key}",
+            model=MODEL,
+            task=TaskSpec(name=task),
+            architecture=chosen.to_dict(),
+            fidelity=TRAIN,
+            parts=("validation",),
+            seed=seed,
+        )
+
+    def params(self, budget: str) -> int:
+        """Return a percentage of the base model as a number of parameters."""
+        return round(float(budget.rstrip("%")) / 100 * self.model.parameters)
+
+
+def _next(executor: Any) -> list[TrialReport]:
+    while not (reports := executor.wait(60.0)):
+        pass
+    return list(reports)
+
+
+def report(results: dict[str, dict[str, Any]], tasks: list[str]) -> str:
+    """Return the table."""
+    lines = [
+        "| task | budget | found, 3 seeds | random, 20 structures | best random | found minus random, in deviations |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for task in tasks:
+        for budget in SPACES:
+            found = [results[f"{task} {budget} found {seed}"]["score"] for seed in SEEDS]
+            chance = [results[f"{task} {budget} random {index}"]["score"] for index in range(RANDOM)]
+            mean, deviation = statistics.fmean(chance), statistics.stdev(chance)
+            ahead = (statistics.fmean(found) - mean) / deviation
+            lines.append(
+                f"| {task} | {budget} | {statistics.fmean(found):.4f} ({', '.join(f'{s:.4f}' for s in found)}) | "
+                f"{mean:.4f} ± {deviation:.4f} | {max(chance):.4f} | {ahead:+.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    out, tasks = Path(sys.argv[1]), sys.argv[2:]
+    bench = Bench(out)
+    for task in tasks:
+        bench.run(bench.search_requests(task))
+        bench.run(bench.train_requests(task))
+    print(report(bench.results, [Path(task).name for task in tasks]))
+
+
+if __name__ == "__main__":
+    main()
