@@ -32,6 +32,7 @@ class Registry(Generic[T]):
         self.package = package
         self.attribute = attribute
         self.kind = kind
+        self._loaded: dict[str, T] = {}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -48,10 +49,12 @@ class Registry(Generic[T]):
         Raises:
             InvalidInput: there is no such file; the message names the nearest ones.
         """
-        if name not in self.names:
-            raise InvalidInput(Problem.unknown(self.kind, name, self.names))
-        module = importlib.import_module(f"{self.package}.{name}")
-        return cast(T, getattr(module, self.attribute))
+        if name not in self._loaded:
+            if name not in self.names:
+                raise InvalidInput(Problem.unknown(self.kind, name, self.names))
+            module = importlib.import_module(f"{self.package}.{name}")
+            self._loaded[name] = cast(T, getattr(module, self.attribute))
+        return self._loaded[name]
 
     def all(self) -> dict[str, T]:
         """Import every implementation and return them by name."""

@@ -29,7 +29,7 @@ MODEL = "minilm"
 SPACES = {"0.1%": "s3delta_m", "0.5%": str(Path(__file__).with_name("s3delta_wide.yaml"))}
 SEEDS = (0, 1, 2)
 RANDOM = 20
-SEARCH = Fidelity(rows=4000, epochs=4)
+SEARCH = Fidelity(rows=2000, epochs=4)
 TRAIN = Fidelity(rows=1500, epochs=2, evaluations=2, held_out_rows=500)
 
 

@@ -112,16 +112,16 @@ def check_deadline(deadline: float | None, step: int, steps: int) -> None:
 
 
 class Loop:
-    """Optimiser and micro-batch of one run."""
+    """Optimiser and micro-batch of one run; the modules' learning rates are ``pace`` times what they would be."""
 
-    def __init__(self, attachment: Attachment, kind: Kind, settings: TrainingSettings) -> None:
+    def __init__(self, attachment: Attachment, kind: Kind, settings: TrainingSettings, pace: float = 1.0) -> None:
         self.model = attachment.model
         self.kind = kind
         self.settings = settings
         self.micro_batch = settings.batch_size
         self.halvings = 0
         self.device = next(attachment.model.parameters()).device
-        groups = list(rated(attachment, settings))
+        groups = list(rated(attachment, settings, pace))
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         self._worst = torch.zeros((), device=self.device)
@@ -182,8 +182,14 @@ class Loop:
         return functional.cross_entropy(logits, batch.targets)
 
 
-def rated(attachment: Attachment, settings: TrainingSettings) -> Iterator[dict[str, Any]]:
-    """Yield parameter groups with their learning rates: those of the settings, else our own."""
+def rated(attachment: Attachment, settings: TrainingSettings, pace: float = 1.0) -> Iterator[dict[str, Any]]:
+    """Yield parameter groups with their learning rates: those of the settings, else our own.
+
+    Args:
+        attachment: whose parameters.
+        settings: may set the rates of the modules and of the head.
+        pace: factor on the rates of the modules.
+    """
     head = settings.head_learning_rate or HEAD_RATE * MEASURED_WIDTH / attachment.geometry.width
     yield {"params": list(attachment.head.values()), "lr": head}
     by_rate: dict[float, list[nn.Parameter]] = {}
@@ -193,7 +199,7 @@ def rated(attachment: Attachment, settings: TrainingSettings) -> Iterator[dict[s
         rate = settings.learning_rate or own
         by_rate.setdefault(rate, []).extend(attachment.modules[placement.key].parameters())
     for rate, parameters in by_rate.items():
-        yield {"params": parameters, "lr": rate}
+        yield {"params": parameters, "lr": pace * rate}
 
 
 def schedule(steps: int, warmup: float) -> Callable[[int], float]:

@@ -74,7 +74,7 @@ def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
 
 def option_problem(field: str, default: Scalar, value: Scalar) -> Problem | None:
     """Return what is wrong with the value of an option that has this default, or None where nothing is."""
-    return Problem(field, value, f"must be a {_wanted(default)}") if _as_type_of(default, value) is None else None
+    return Problem(field, value, f"must be {_wanted(default)}") if _as_type_of(default, value) is None else None
 
 
 def _kept(module_type: ModuleType, size: int, given: dict[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
@@ -94,7 +94,8 @@ def _as_type_of(default: Scalar, value: Scalar) -> Scalar | None:
 
 
 def _wanted(default: Scalar) -> str:
-    return {float: "finite float", int: "int of 1 or more"}.get(type(default), type(default).__name__)
+    words = {bool: "true or false", float: "a finite number", int: "a whole number of 1 or more"}
+    return words.get(type(default), "text")
 
 
 def _sites_of_kind(kinds: Iterable[str], geometry: ModelGeometry) -> str:

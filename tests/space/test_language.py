@@ -74,7 +74,7 @@ def test_an_option_that_one_of_the_types_refuses_is_refused():
         "type": ["serial_adapter", "low_rank_adapter"],
         "options": {"rank": [1, 0]},
     }
-    with pytest.raises(InvalidInput, match=r"modules.any.options.rank.1 = 0: must be a int of 1 or more"):
+    with pytest.raises(InvalidInput, match=r"modules.any.options.rank.1 = 0: must be a whole number of 1 or more"):
         space_of({"any": entry}, BERT)
 
 
