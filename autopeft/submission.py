@@ -97,6 +97,7 @@ class Plan:
             self.spec.seed,
             self.admit,
             trials=trials,
+            cap=self.cap,
             param_budgets=self.param_budgets,
             folder=folder,
         )

@@ -6,28 +6,23 @@ and admitted; where it is stuck, random points help.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 
 import optuna
 from optuna.samplers import BaseSampler
 
 from autopeft.errors import NoFeasibleArchitecture
-from autopeft.pareto import cost_axis
 from autopeft.samplers.base import Proposal, Sampler, Setting
 from autopeft.samplers.memory import Memory
+from autopeft.samplers.spread import Spread
 from autopeft.space import Point, SearchSpace
 from autopeft.trial import Trial
 
 # A sampler that proposes known or refused points this often in a row gets help from random points.
 PATIENCE = 20
 RANDOM_DRAWS = 2000
-# How many single changes are tried to bring a random point to a wanted cost.
-CHANGES = 200
-OUT_OF_REACH = 99.0
 
 Create = Callable[[SearchSpace, int], BaseSampler]
 
@@ -39,8 +34,7 @@ def ask_tell(*, summary: str, source: str, create: Create, spread: int = 0) -> S
         summary: one line for people.
         source: paper or library.
         create: makes the Optuna sampler for a space and a seed.
-        spread: how many first points are spread evenly over the cost axis instead of asked from the sampler. Random
-            points of a space are nearly all dear (its largest module decides), while half of a front is cheap.
+        spread: how many first points are spread evenly over the cost axis instead of asked from the sampler.
     """
     return Sampler(summary, source, lambda setting: AskTell(setting, create, spread), spread=spread)
 
@@ -55,6 +49,7 @@ class AskTell:
         # A resumed sampler has lost its random state: it goes on from a seed of its own, not from its start.
         seed = setting.seed + 1_000_003 * len(setting.past)
         self._random = random.Random(seed)
+        self._first = Spread(setting.space, setting.admit, self._random)
         self._memory = Memory(setting.space, create(setting.space, seed))
         self._known: dict[str, Trial] = {}
         for trial, point in setting.past:
@@ -103,10 +98,8 @@ class AskTell:
 
     def _propose_by_cost(self, index: int) -> Proposal | None:
         """Return a new point whose cost is near the index's place on the cost axis."""
-        lowest, highest = self._cost_range
-        target = lowest + _van_der_corput(index) * (highest - lowest)
         for _ in range(PATIENCE):
-            proposal = self._consider(self._approach(target))
+            proposal = self._consider(self._first.point(index))
             if proposal is not None:
                 return replace(proposal, token=self._memory.accept(proposal.point))
         return None
@@ -122,42 +115,3 @@ class AskTell:
         if admitted_any or self._known:
             return None
         raise NoFeasibleArchitecture(f"none of {RANDOM_DRAWS} random points of {self.space.name!r} meets the caps")
-
-    @cached_property
-    def _cost_range(self) -> tuple[float, float]:
-        return self._cost(self._approach(-math.inf)), self._cost(self._approach(math.inf))
-
-    def _approach(self, target: float) -> Point:
-        """Return a random valid point, changed in single dimensions as long as that brings its cost to the target."""
-
-        def distance(point: Point) -> float:
-            # An infinite target stands for the lowest or highest cost there is.
-            cost = self._cost(point)
-            if cost == OUT_OF_REACH:
-                return math.inf
-            return math.copysign(cost, -target) if math.isinf(target) else abs(cost - target)
-
-        point, _ = self.space.sample(self._random)
-        least = distance(point)
-        for _ in range(CHANGES if self.space.dimensions else 0):
-            dimension = self._random.choice(self.space.dimensions)
-            changed = {**point, dimension.name: dimension.sample(self._random)}
-            if self.space.decode(changed) is not None and (reached := distance(changed)) <= least:
-                point, least = changed, reached
-        return point
-
-    def _cost(self, point: Point) -> float:
-        """Return the point's cost, or :data:`OUT_OF_REACH` where a cap forbids it."""
-        decoded = self.space.decode(point)
-        admitted = None if decoded is None else self._admit(decoded)
-        return OUT_OF_REACH if admitted is None else cost_axis(admitted[1])
-
-
-def _van_der_corput(index: int) -> float:
-    """Return the index-th number of a sequence whose every beginning fills [0, 1) evenly."""
-    value, denominator = 0.0, 1.0
-    while index:
-        denominator *= 2
-        index, bit = divmod(index, 2)
-        value += bit / denominator
-    return value

@@ -66,6 +66,7 @@ class Setting:
         admit: maps a decoded architecture to its normal form and parameters, or None where a cap forbids it.
         past: the trials of earlier runs of the search, each with its point; a baseline's has no entries.
         trials: how many points of the space the search's budget allows; None where time decides.
+        cap: most trainable parameters, or None.
         param_budgets: numbers of trainable parameters that were asked for.
         folder: for files that a chooser keeps, as the evidence for what it chose.
     """
@@ -75,6 +76,7 @@ class Setting:
     admit: Admit
     past: Sequence[tuple[Trial, Point]] = ()
     trials: int | None = None
+    cap: int | None = None
     param_budgets: tuple[int, ...] = ()
     folder: Path = field(default_factory=Path)
 

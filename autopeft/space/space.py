@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -75,9 +74,23 @@ class SearchSpace:
         Raises:
             ValueError: a dimension is a range of real numbers.
         """
-        names = [dimension.name for dimension in self.dimensions]
-        for values in itertools.product(*map(_values, self.dimensions)):
-            yield dict(zip(names, values, strict=True))
+        return (self.point(index) for index in range(math.prod(map(len, self._values))))
+
+    def point(self, index: int) -> Point:
+        """Return a point by its number, from 0 up to the cardinality.
+
+        Raises:
+            ValueError: a dimension is a range of real numbers.
+        """
+        point: dict[str, Scalar] = {}
+        for dimension, values in zip(reversed(self.dimensions), reversed(self._values), strict=True):
+            index, position = divmod(index, len(values))
+            point[dimension.name] = values[position]
+        return point
+
+    @cached_property
+    def _values(self) -> tuple[Sequence[Scalar], ...]:
+        return tuple(_values(dimension) for dimension in self.dimensions)
 
     def sample(self, rng: random.Random) -> tuple[Point, Architecture]:
         """Draw a valid point uniformly.
@@ -195,7 +208,7 @@ class SearchSpace:
                 yield scale(f"training.{name}", values)
 
 
-def _values(dimension: Dimension) -> Iterable[Scalar]:
+def _values(dimension: Dimension) -> Sequence[Scalar]:
     if isinstance(dimension, Choice):
         return dimension.choices
     if isinstance(dimension, Integers):

@@ -1,0 +1,77 @@
+"""First points, spread evenly over the cost axis.
+
+Random points of a space are nearly all dear (its largest module decides), while half of a front is cheap.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from functools import cached_property
+
+from autopeft.pareto import cost_axis
+from autopeft.samplers.base import Admit
+from autopeft.space import Point, SearchSpace
+
+# How many single changes are tried to bring a random point to a wanted cost.
+CHANGES = 200
+OUT_OF_REACH = 99.0
+
+
+class Spread:
+    """Random points of wanted costs.
+
+    Args:
+        space: that the points are of.
+        admit: decides what is within the caps.
+        rng: of the points.
+    """
+
+    def __init__(self, space: SearchSpace, admit: Admit, rng: random.Random) -> None:
+        self._space = space
+        self._admit = admit
+        self._random = rng
+
+    def point(self, index: int) -> Point:
+        """Return a random point whose cost is near the index's place on the cost axis; every beginning fills it."""
+        lowest, highest = self._range
+        return self._approach(lowest + _van_der_corput(index) * (highest - lowest))
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        return self._cost(self._approach(-math.inf)), self._cost(self._approach(math.inf))
+
+    def _approach(self, target: float) -> Point:
+        """Return a random valid point, changed in single dimensions as long as that brings its cost to the target."""
+
+        def distance(point: Point) -> float:
+            # An infinite target stands for the lowest or highest cost there is.
+            cost = self._cost(point)
+            if cost == OUT_OF_REACH:
+                return math.inf
+            return math.copysign(cost, -target) if math.isinf(target) else abs(cost - target)
+
+        point, _ = self._space.sample(self._random)
+        least = distance(point)
+        for _ in range(CHANGES if self._space.dimensions else 0):
+            dimension = self._random.choice(self._space.dimensions)
+            changed = {**point, dimension.name: dimension.sample(self._random)}
+            if self._space.decode(changed) is not None and (reached := distance(changed)) <= least:
+                point, least = changed, reached
+        return point
+
+    def _cost(self, point: Point) -> float:
+        """Return the point's cost, or :data:`OUT_OF_REACH` where a cap forbids it."""
+        decoded = self._space.decode(point)
+        admitted = None if decoded is None else self._admit(decoded)
+        return OUT_OF_REACH if admitted is None else cost_axis(admitted[1])
+
+
+def _van_der_corput(index: int) -> float:
+    """Return the index-th number of a sequence whose every beginning fills [0, 1) evenly."""
+    value, denominator = 0.0, 1.0
+    while index:
+        denominator *= 2
+        index, bit = divmod(index, 2)
+        value += bit / denominator
+    return value
