@@ -82,21 +82,29 @@ class TrainingSettings(Message):
     gradient_clip: float = Field(default=1.0, gt=0)
 
 
-class GateSettings(Message):
-    """Train a gate on every placement as well, and report its probability (S3Delta, arXiv 2206.07382).
+class GateTraining(Message):
+    """How gates are trained beside the weights (S3Delta, arXiv 2206.07382).
 
     Attributes:
-        budget: trainable parameters that the structure drawn from the probabilities is to have on average.
         learning_rate: of the gates' logits, under AdamW.
         temperature: beta of the shifted global sigmoid; a lower one parts the probabilities faster.
         order: ``first`` takes the weights as they are for the gates' gradient; ``second`` looks one weight step
             ahead, as DARTS does, at three more passes a step.
     """
 
-    budget: int = Field(ge=1)
     learning_rate: float = Field(default=0.1, gt=0)
     temperature: float = Field(default=1.0, gt=0)
     order: Literal["first", "second"] = "first"
+
+
+class GateSettings(GateTraining):
+    """Train a gate on every placement as well, and report its probability.
+
+    Attributes:
+        budget: trainable parameters that the structure drawn from the probabilities is to have on average.
+    """
+
+    budget: int = Field(ge=1)
 
 
 class TrialRequest(Message):
@@ -200,6 +208,7 @@ class SearchSpec(Message):
         max_params: cap on the trainable parameters, as a number or a percentage of the base model (``2%``).
         param_budgets: numbers of trainable parameters, or percentages of the base model, to search at; for a sampler
             that searches so.
+        gates: how gates are trained, for a sampler that does so.
         proxy: fidelity of the search's trials.
         full: fidelity of confirmation and final training.
         confirm: seeds at which the front and the baselines are confirmed; 0 leaves the confirmation out.
@@ -220,6 +229,7 @@ class SearchSpec(Message):
     quantise: Quantisation = "none"
     precision: Precision = "auto"
     training: TrainingSettings = TrainingSettings()
+    gates: GateTraining = GateTraining()
     proxy: Fidelity = Fidelity(rows=1000, epochs=3, evaluations=3, held_out_rows=500)
     full: Fidelity = Fidelity(epochs=3, evaluations=6)
     confirm: int = Field(default=3, ge=0)

@@ -99,6 +99,7 @@ class Plan:
             trials=trials,
             cap=self.cap,
             param_budgets=self.param_budgets,
+            gates=self.spec.gates,
             folder=folder,
         )
 

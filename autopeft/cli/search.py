@@ -75,6 +75,14 @@ def command(
             show_default="spread over the space",
         ),
     ] = None,
+    gate_order: Annotated[
+        str | None,
+        typer.Option(
+            help="Order of the gradients by which the sampler s3delta trains its gates: first or second.",
+            metavar="ORDER",
+            show_default=DEFAULT.gates.order,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="What to call the search.", metavar="NAME", show_default="its id"),
@@ -267,6 +275,7 @@ def command(
         "name": task, "text": text or None, "label": label, "score": score, "metric": metric,
         "max_length": max_length, "encoding": encoding,
     })  # fmt: skip
+    _merge(document, "gates", {"order": gate_order})
     _merge(document, "proxy", {"rows": proxy_rows, "epochs": proxy_epochs})
     _merge(document, "full", {"rows": full_rows, "epochs": full_epochs})
     run_and_print(Search(**document), as_json)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from autopeft.architecture import Architecture
 from autopeft.errors import Problem
-from autopeft.messages import GateSettings, TrialReport
+from autopeft.messages import GateSettings, GateTraining, TrialReport
 from autopeft.space import Point, SearchSpace
 from autopeft.trial import Trial
 
@@ -68,6 +68,7 @@ class Setting:
         trials: how many points of the space the search's budget allows; None where time decides.
         cap: most trainable parameters, or None.
         param_budgets: numbers of trainable parameters that were asked for.
+        gates: how gates are to be trained.
         folder: for files that a chooser keeps, as the evidence for what it chose.
     """
 
@@ -78,6 +79,7 @@ class Setting:
     trials: int | None = None
     cap: int | None = None
     param_budgets: tuple[int, ...] = ()
+    gates: GateTraining = GateTraining()
     folder: Path = field(default_factory=Path)
 
 

@@ -56,7 +56,7 @@ class S3Delta:
         for budget in self._budgets:
             if budget not in self._asked and not self._kept(budget).exists():
                 self._asked.add(budget)
-                settings = GateSettings(budget=budget)
+                settings = GateSettings(budget=budget, **self._setting.gates.model_dump())
                 return Errand(f"gates {budget}", self._everything, settings, partial(self._receive, budget))
         open_ones = [b for b in self._asked if b not in self._failed and not self._kept(b).exists()]
         if open_ones:

@@ -84,7 +84,7 @@ def test_request_file_has_every_key():
     spec = parse(SearchSpec, {**document, "budget": str(document["budget"])}, "docs/cli.md")
     defaults = SearchSpec().model_dump()
     assert document.keys() == defaults.keys()
-    for part in ("task", "training", "proxy", "full"):
+    for part in ("task", "training", "gates", "proxy", "full"):
         assert document[part].keys() == defaults[part].keys()
     own = {"name": "reviews", "max_params": "2%", "task": spec.task}
     assert spec == SearchSpec(**own), "values other than these are the defaults"

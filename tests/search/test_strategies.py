@@ -80,6 +80,13 @@ def test_a_structure_search_that_is_done_is_not_done_again(options, space):
     assert len(search.resume("+1").trials) == 2 and paths[1].exists(), "found again, and the same by the same seed"
 
 
+def test_the_second_order_is_an_option_and_finds_other_probabilities(options, space):
+    first = s3delta(options, space, name="first").run()
+    second = s3delta(options, space, name="second", gates={"order": "second"}).run()
+    probabilities = [[g["probability"] for g in evidence(s, "gates-900.json")["gates"]] for s in (first, second)]
+    assert probabilities[0] != probabilities[1]
+
+
 def test_without_budgets_it_spreads_them_over_the_space(options, space):
     search = s3delta(options, space, param_budgets=(), budget=3).run()
     params = [t.params for t in search.trials]
