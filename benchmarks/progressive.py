@@ -22,7 +22,7 @@ from autopeft.evidence import Evidence
 from autopeft.executors import EXECUTORS, ExecutorOptions
 from autopeft.messages import Fidelity, TaskSpec, TrialRequest
 
-PROXY = {"rows": 500, "epochs": 2, "evaluations": 1, "held_out_rows": 500}
+PROXY = {"rows": 400, "epochs": 2, "evaluations": 1, "held_out_rows": 500}
 TRAIN = Fidelity(rows=1500, epochs=2, evaluations=2, held_out_rows=500)
 SAMPLES = 2
 ANSWERS = 83
