@@ -195,7 +195,8 @@ def label(answer: Mapping[str, Scalar]) -> str:
     on = [name for name, value in answer.items() if value is True]
     if all(isinstance(value, bool) for value in answer.values()):
         if any(name.startswith("groups.tune.") for name in answer):
-            return "groups " + " ".join(name.removeprefix("groups.tune.g") for name in on)
+            groups = [name.removeprefix("groups.tune.g") for name in on]
+            return f"group{'s' * (len(groups) > 1)} {' '.join(groups)}"
         return " + ".join(name.split(".on.")[0] for name in on) or "nothing"
     return ", ".join(str(value) for value in answer.values())
 

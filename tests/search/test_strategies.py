@@ -179,5 +179,6 @@ def test_what_progressive_cannot_search_is_refused_before(options, space, change
 def test_answers_have_short_names():
     assert label({"groups.pattern": "spindle"}) == "spindle"
     assert label({"groups.tune.g1": True, "groups.tune.g2": False, "groups.tune.g3": True}) == "groups 1 3"
+    assert label({"groups.tune.g1": False, "groups.tune.g2": True}) == "group 2"
     assert label({"lora.on.g1": True, "adapter.on.g1": True, "prefix.on.g1": False}) == "lora + adapter"
     assert label({"lora.on.g1": False}) == "nothing"
