@@ -165,7 +165,8 @@ class _Check:
                 yield Problem("param-budgets", budget, f"too low: the smallest gate has {least:,} parameters")
         if self.setting.trials is not None and self.setting.trials < len(self.setting.param_budgets):
             needed = len(self.setting.param_budgets)
-            yield Problem("budget", self.setting.trials, f"leaves fewer trials than the {needed} param-budgets need")
+            remedy = f"leaves {self.setting.trials} trials for the space, and {needed} param-budgets need one each"
+            yield Problem("budget", None, remedy)
 
 
 def _named(placement: Placement) -> dict[str, Any]:

@@ -93,8 +93,10 @@ def gates(space: SearchSpace) -> dict[str, Placement]:
     """
     found: dict[str, Placement] = {}
     off = dict.fromkeys((dimension.name for dimension in space.dimensions), False)
-    for dimension in space.dimensions:
-        alone = space.decode({**off, dimension.name: True}) if _is_switch(dimension) else None
+    switches = all(map(_is_switch, space.dimensions))
+    # What is no switch comes first: it is what a message should name.
+    for dimension in sorted(space.dimensions, key=_is_switch):
+        alone = space.decode({**off, dimension.name: True}) if switches else None
         if alone is None or len(alone.placements) != 1:
             remedy = f"{dimension.name} is no gate of one placement; give every module 'gate: placement' and no choice"
             raise InvalidInput(Problem("space", space.name, f"{remedy}, as s3delta_l and s3delta_m do"))

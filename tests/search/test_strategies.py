@@ -102,9 +102,11 @@ def test_trials_are_points_of_the_space(options, space):
     ("changes", "wanted"),
     [
         ({"space": "autopeft"}, "serial_adapter.size is no gate of one placement"),
+        ({"space": "lora"}, "lora.size is no gate of one placement"),
+        ({"space": "unified"}, "attention_adapter.type is no gate of one placement"),
         ({"param_budgets": ["10"]}, "param-budgets = 10: too low: the smallest gate has 64 parameters"),
         ({"param_budgets": ["ten"]}, "param-budgets = 'ten': give a number"),
-        ({"param_budgets": [300, 600, 900], "budget": 2}, "leaves fewer trials than the 3 param-budgets need"),
+        ({"param_budgets": [300, 600, 900], "budget": 2}, "budget: leaves 2 trials for the space, and 3 param-budgets need one each"),
         ({"sampler": "tpe"}, "param-budgets = '300, 900': sampler 'tpe' finds a whole front by itself"),
     ],
 )
@@ -168,7 +170,7 @@ def test_resumed_in_the_middle_it_ends_with_the_same_design(options, space):
     ("changes", "wanted"),
     [
         ({"space": "autopeft"}, "progressive needs groups with something to choose; try design_spaces"),
-        ({"budget": 3}, "progressive tries up to"),
+        ({"budget": 3}, "budget: leaves 3 trials for the space, and progressive tries up to"),
     ],
 )
 def test_what_progressive_cannot_search_is_refused_before(options, space, changes, wanted):
