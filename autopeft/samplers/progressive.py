@@ -216,7 +216,8 @@ def _problems(setting: Setting) -> Iterator[Problem]:
         remedy = "progressive compares architectures of equal parameters; add budget to the space"
         yield Problem("space", space.name, remedy)
     if setting.trials is not None and setting.trials < (least := _answers(asked)):
-        remedy = f"leaves {setting.trials} trials for the space, and progressive tries up to {least} answers, each once"
+        left = f"leaves {setting.trials} trials for the space"
+        remedy = f"{left}, and progressive tries up to {least} answers, each once at least"
         yield Problem("budget", None, remedy)
 
 
