@@ -2,6 +2,7 @@
 
 import copy
 import importlib.metadata
+import signal
 
 import hypothesis
 import pytest
@@ -20,6 +21,11 @@ hypothesis.settings.load_profile("autopeft")
 
 # Tiny models gain nothing from more threads, and on a busy machine lose much by waiting for them.
 torch.set_num_threads(1)
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and that is inherited: the tests that press Ctrl-C
+# would wait in vain.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABELS = 3
 _COMMON = {"vocab_size": 64, "num_labels": LABELS, "initializer_range": 0.2}
