@@ -26,7 +26,7 @@ from autopeft.samplers.s3delta import fill
 from autopeft.space import gates, load_space
 
 MODEL = "minilm"
-SPACES = {"0.1%": "s3delta_m", "0.5%": str(Path(__file__).with_name("s3delta_wide.yaml"))}
+SPACES = {"0.05%": "s3delta_m", "0.1%": "s3delta_m", "0.5%": str(Path(__file__).with_name("s3delta_wide.yaml"))}
 SEEDS = (0, 1, 2)
 RANDOM = 20
 SEARCH = Fidelity(rows=2000, epochs=4)
