@@ -7,7 +7,7 @@ import random
 from autopeft.architecture import Architecture
 from autopeft.errors import InvalidInput
 from autopeft.geometry import ModelGeometry
-from autopeft.space import load_document, load_space
+from autopeft.space import SearchSpace, load_document, load_space
 from autopeft.space.load import PRESET
 
 HEAD_ONLY = "head only"
@@ -19,8 +19,9 @@ def baselines(geometry: ModelGeometry) -> dict[str, Architecture]:
     """Return the baselines by title, cheapest idea first; those that the model has no sites for are left out."""
     made = {HEAD_ONLY: Architecture()}
     for name in BASELINES:
+        document = load_document(PRESET + name)
         try:
-            made[load_document(PRESET + name).title] = preset(name, geometry)
+            made[document.title] = _only(SearchSpace(PRESET + name, document, geometry))
         except InvalidInput:  # the model has no place for one of its modules
             continue
     return made
@@ -32,4 +33,9 @@ def preset(name: str, geometry: ModelGeometry, base_parameters: int | None = Non
     Raises:
         InvalidInput: there is no such design, or it does not fit the model.
     """
-    return load_space(PRESET + name, geometry, base_parameters).sample(random.Random(0))[1]
+    return _only(load_space(PRESET + name, geometry, base_parameters))
+
+
+def _only(space: SearchSpace) -> Architecture:
+    """Return the architecture of a space of a single point."""
+    return space.sample(random.Random(0))[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -170,8 +171,22 @@ def read_evidence(evidence: Evidence, folder: Path) -> Evidence:
     return _READERS[evidence.sampler](evidence, folder)
 
 
+def read_structure(path: Path) -> Structure:
+    """Return what a file of :func:`gates_file` holds.
+
+    Raises:
+        AutopeftError: it is damaged.
+    """
+    return _read(path, Structure)
+
+
+def to_json(found: Structure | Stages) -> str:
+    """Return the content of a sampler's file."""
+    return json.dumps(asdict(found), indent=1)
+
+
 def _with_structures(evidence: Evidence, folder: Path) -> Evidence:
-    found = [_read(path, Structure) for path in folder.glob("gates-*.json")]
+    found = [read_structure(path) for path in folder.glob("gates-*.json")]
     return replace(evidence, structures=tuple(sorted(found, key=lambda structure: structure.budget)))
 
 

@@ -97,7 +97,6 @@ class Plan:
             self.spec.seed,
             self.admit,
             trials=trials,
-            cap=self.cap,
             param_budgets=self.param_budgets,
             gates=self.spec.gates,
             folder=folder,

@@ -14,12 +14,13 @@ import statistics
 import sys
 from pathlib import Path
 
+from running import run_all
+
 import autopeft
 from autopeft.architecture import Architecture
 from autopeft.cli.display import Display
 from autopeft.errors import NotFound
 from autopeft.evidence import Evidence
-from autopeft.executors import EXECUTORS, ExecutorOptions
 from autopeft.messages import Fidelity, TaskSpec, TrialRequest
 
 PROXY = {"rows": 400, "epochs": 2, "evaluations": 1, "held_out_rows": 500}
@@ -68,27 +69,23 @@ def find_or_run(name: str, task: str) -> autopeft.Search:
 
 def train(task: str, runs: dict[tuple[str, int], Architecture]) -> dict[tuple[str, int], float]:
     """Return the validation score of every run."""
-    executor = EXECUTORS.get("ray").start(ExecutorOptions(2))
     names = {f"{name} {seed}": (name, seed) for name, seed in runs}
-    for key, (name, seed) in names.items():
-        executor.submit(
-            TrialRequest(
-                key=key,
-                model="minilm",
-                task=TaskSpec(name=task),
-                architecture=runs[name, seed].to_dict(),
-                fidelity=TRAIN,
-                parts=("validation",),
-                seed=seed % len(SEEDS),
-            )
+    requests = [
+        TrialRequest(
+            key=key,
+            model="minilm",
+            task=TaskSpec(name=task),
+            architecture=runs[name, seed].to_dict(),
+            fidelity=TRAIN,
+            parts=("validation",),
+            seed=seed % len(SEEDS),
         )
+        for key, (name, seed) in names.items()
+    ]
     scores: dict[tuple[str, int], float] = {}
-    while len(scores) < len(runs):
-        for done in executor.wait(60.0):
-            assert done.state == "complete", done.detail
-            scores[names[done.key]] = done.scores["validation"]
-            print(done.key, scores[names[done.key]], flush=True)
-    executor.close()
+    for done in run_all(requests):
+        scores[names[done.key]] = done.scores["validation"]
+        print(done.key, scores[names[done.key]], flush=True)
     return scores
 
 

@@ -17,9 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from running import run_all
+
 from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
-from autopeft.executors import EXECUTORS, ExecutorOptions
 from autopeft.messages import Fidelity, GateSettings, TaskSpec, TrialReport, TrialRequest
 from autopeft.modules.plan import price
 from autopeft.samplers.s3delta import fill
@@ -43,20 +44,11 @@ class Bench:
 
     def run(self, requests: list[TrialRequest]) -> None:
         """Run what has no result yet on two workers."""
-        waiting = [request for request in requests if request.key not in self.results]
-        executor = EXECUTORS.get("ray").start(ExecutorOptions(2))
-        for request in waiting:
-            executor.submit(request)
-        for _ in range(len(waiting)):
-            for report in _next(executor):
-                self.keep(report)
-            if all(request.key in self.results for request in waiting):
-                break
-        executor.close()
+        for report in run_all([request for request in requests if request.key not in self.results]):
+            self.keep(report)
 
     def keep(self, report: TrialReport) -> None:
         """Keep a report, on disk too."""
-        assert report.state == "complete", report.detail
         self.results[report.key] = {
             "score": report.scores.get("validation"),
             "params": report.params,
@@ -124,12 +116,6 @@ class Bench:
     def params(self, budget: str) -> int:
         """Return a percentage of the base model as a number of parameters."""
         return round(float(budget.rstrip("%")) / 100 * self.model.parameters)
-
-
-def _next(executor: Any) -> list[TrialReport]:
-    while not (reports := executor.wait(60.0)):
-        pass
-    return list(reports)
 
 
 def report(results: dict[str, dict[str, Any]], tasks: list[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+MODEL_HELP = "minilm, a folder with a Hugging Face model, or a hub id: ORG/NAME or ORG/NAME@REVISION."
 SearchName = Annotated[
     str, typer.Argument(metavar="SEARCH", help="Id or name of a search; `autopeft list` shows them.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopeft.cli.options import AsJson
+from autopeft.cli.options import MODEL_HELP, AsJson
 from autopeft.errors import AutopeftError, InvalidInput, Problem
 from autopeft.messages import SearchSpec
 
@@ -29,7 +29,7 @@ def command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="minilm, a folder with a Hugging Face model, or a hub id: ORG/NAME or ORG/NAME@REVISION.",
+            help=MODEL_HELP,
             metavar="MODEL",
             show_default=DEFAULT.model,
         ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopeft.cli.options import AsJson
+from autopeft.cli.options import MODEL_HELP, AsJson
 from autopeft.messages import SearchSpec
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ SpaceName = Annotated[
 ]
 Model = Annotated[
     str,
-    typer.Option(
-        help="minilm, a folder with a Hugging Face model, or a hub id: ORG/NAME or ORG/NAME@REVISION.", metavar="MODEL"
-    ),
+    typer.Option(help=MODEL_HELP, metavar="MODEL"),
 ]
 Seed = Annotated[int, typer.Option(help="Of the draws.", metavar="N")]
 

@@ -44,12 +44,12 @@ class AskTell:
 
     def __init__(self, setting: Setting, create: Create, spread: int) -> None:
         self.space = setting.space
-        self._admit = setting.admit
+        self._setting = setting
         self._spread = spread
         # A resumed sampler has lost its random state: it goes on from a seed of its own, not from its start.
         seed = setting.seed + 1_000_003 * len(setting.past)
         self._random = random.Random(seed)
-        self._first = Spread(setting.space, setting.admit, self._random)
+        self._first = Spread(setting, self._random)
         self._memory = Memory(setting.space, create(setting.space, seed))
         self._known: dict[str, Trial] = {}
         for trial, point in setting.past:
@@ -82,8 +82,7 @@ class AskTell:
 
     def _consider(self, point: Point, memory: optuna.Trial | None = None) -> Proposal | None:
         """Return the point's proposal, or None where it is refused or known; the sampler is told why."""
-        decoded = self.space.decode(point)
-        admitted = None if decoded is None else self._admit(decoded)
+        admitted = self._setting.admitted(point)
         if admitted is None:
             if memory is not None:
                 self._memory.refuse(memory)
@@ -111,7 +110,7 @@ class AskTell:
             proposal = self._consider(point)
             if proposal is not None:
                 return replace(proposal, token=self._memory.accept(point))
-            admitted_any = admitted_any or self._admit(decoded) is not None
+            admitted_any = admitted_any or self._setting.admit(decoded) is not None
         if admitted_any or self._known:
             return None
         raise NoFeasibleArchitecture(f"none of {RANDOM_DRAWS} random points of {self.space.name!r} meets the caps")

@@ -66,7 +66,6 @@ class Setting:
         admit: maps a decoded architecture to its normal form and parameters, or None where a cap forbids it.
         past: the trials of earlier runs of the search, each with its point; a baseline's has no entries.
         trials: how many points of the space the search's budget allows; None where time decides.
-        cap: most trainable parameters, or None.
         param_budgets: numbers of trainable parameters that were asked for.
         gates: how gates are to be trained.
         folder: for files that a chooser keeps, as the evidence for what it chose.
@@ -77,10 +76,14 @@ class Setting:
     admit: Admit
     past: Sequence[tuple[Trial, Point]] = ()
     trials: int | None = None
-    cap: int | None = None
     param_budgets: tuple[int, ...] = ()
     gates: GateTraining = GateTraining()
     folder: Path = field(default_factory=Path)
+
+    def admitted(self, point: Point) -> tuple[Architecture, int] | None:
+        """Return a point's architecture and parameters, or None where it decodes to nothing or a cap forbids it."""
+        decoded = self.space.decode(point)
+        return None if decoded is None else self.admit(decoded)
 
 
 class Chooser(Protocol):

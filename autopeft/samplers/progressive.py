@@ -8,7 +8,6 @@ of parameters; the answer of the best mean score is kept.
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from autopeft.architecture import Scalar
 from autopeft.errors import NoFeasibleArchitecture, Problem
-from autopeft.evidence import STAGES_FILE
+from autopeft.evidence import STAGES_FILE, Stage, StageAnswer, Stages, to_json
 from autopeft.samplers.base import WAIT, Proposal, Sampler, Setting, Step
 from autopeft.space import Choice, Point, SearchSpace
 from autopeft.storage import write_atomically
@@ -29,7 +28,7 @@ DRAWS = 300
 
 
 @dataclass(frozen=True)
-class Stage:
+class Question:
     """One question.
 
     Attributes:
@@ -90,7 +89,7 @@ class Progressive:
         """Take note of a trial's score."""
         self._known[trial.architecture.fingerprint] = trial
 
-    def _is_moot(self, stage: Stage) -> bool:
+    def _is_moot(self, stage: Question) -> bool:
         """Whether the stage asks for the strategy of a group that was found not to take part."""
         return self._progress.answers.get(f"groups.tune.g{stage.group}") is False
 
@@ -103,15 +102,14 @@ class Progressive:
                 raise NoFeasibleArchitecture(f"no answer to {stage.name!r} meets the budget and the caps")
         return self._progress.sampled
 
-    def _draw(self, stage: Stage, answer: Point) -> Iterator[Proposal]:
+    def _draw(self, stage: Question, answer: Point) -> Iterator[Proposal]:
         """Yield architectures that differ, give the answer and keep the answers found before."""
         space, found = self._setting.space, set()
         rng = random.Random(f"{self._setting.seed} {stage.name} {sorted(answer.items())}")
         for _ in range(DRAWS):
             drawn = {dimension.name: dimension.sample(rng) for dimension in space.dimensions}
             point = {**drawn, **self._progress.answers, **answer}
-            decoded = space.decode(point)
-            admitted = None if decoded is None else self._setting.admit(decoded)
+            admitted = self._setting.admitted(point)
             if admitted is None or admitted[0].fingerprint in found:
                 continue
             found.add(admitted[0].fingerprint)
@@ -125,16 +123,16 @@ class Progressive:
     def _decide(self, sampled: Sequence[Sampled]) -> None:
         stage = self._stages[self._progress.stage]
         rows = [_row(answer.answer, self._trials(answer)) for answer in sampled]
-        scored = [index for index, row in enumerate(rows) if row["mean"] is not None]
-        if not scored:
+        means = {index: row.mean for index, row in enumerate(rows) if row.mean is not None}
+        if not means:
             raise NoFeasibleArchitecture(f"every run of the stage {stage.name!r} failed")
-        best = max(scored, key=lambda index: rows[index]["mean"])
+        best = max(means, key=lambda index: means[index])
         self._progress.answers.update(sampled[best].answer)
-        self._progress.evidence.append({"stage": stage.name, "answers": rows, "best": best})
+        self._progress.evidence.append(Stage(stage.name, tuple(rows), best))
         self._progress.sampled = None
         self._progress.stage += 1
-        document = {"samples": self._samples, "stages": self._progress.evidence, "design": self._progress.answers}
-        write_atomically(self._setting.folder / STAGES_FILE, json.dumps(document, indent=1).encode())
+        found = Stages(self._samples, tuple(self._progress.evidence), self._progress.answers)
+        write_atomically(self._setting.folder / STAGES_FILE, to_json(found))
 
 
 @dataclass
@@ -143,16 +141,16 @@ class _Progress:
 
     stage: int = 0
     answers: dict[str, Scalar] = field(default_factory=dict)
-    evidence: list[dict[str, Any]] = field(default_factory=list)
+    evidence: list[Stage] = field(default_factory=list)
     sampled: list[Sampled] | None = None
 
 
-def stages(space: SearchSpace) -> list[Stage]:
+def stages(space: SearchSpace) -> list[Question]:
     """Return the questions of a space in their order; those that it does not leave open are left out."""
     choices = [dimension for dimension in space.dimensions if isinstance(dimension, Choice)]
 
-    def named(name: str, *beginnings: str, end: str = "") -> Stage:
-        return Stage(name, tuple(c for c in choices if c.name.startswith(beginnings) and c.name.endswith(end)))
+    def named(name: str, *beginnings: str, end: str = "") -> Question:
+        return Question(name, tuple(c for c in choices if c.name.startswith(beginnings) and c.name.endswith(end)))
 
     groups = max(space.document.groups.counts) if space.document.groups else 0
     modules = tuple(f"{module}.on.g" for module in space.document.modules)
@@ -173,21 +171,21 @@ def samples(setting: Setting) -> int:
     return SAMPLES if setting.trials is None else max(1, setting.trials // _answers(stages(setting.space)))
 
 
-def _answers(asked: Sequence[Stage]) -> int:
+def _answers(asked: Sequence[Question]) -> int:
     # Of switches at least one is on, but in the strategy of a group that does not take part.
     return sum(sum(1 for answer in stage.answers() if any(answer.values())) for stage in asked)
 
 
-def _row(answer: Point, trials: Sequence[Trial]) -> dict[str, Any]:
+def _row(answer: Point, trials: Sequence[Trial]) -> StageAnswer:
     scores = [trial.score for trial in trials if trial.score is not None]
-    return {
-        "answer": dict(answer),
-        "label": label(answer),
-        "mean": statistics.fmean(scores) if scores else None,
-        "std": statistics.stdev(scores) if len(scores) > 1 else None,
-        "scores": scores,
-        "trials": [trial.number for trial in trials],
-    }
+    return StageAnswer(
+        answer=dict(answer),
+        label=label(answer),
+        mean=statistics.fmean(scores) if scores else None,
+        std=statistics.stdev(scores) if len(scores) > 1 else None,
+        scores=tuple(scores),
+        trials=tuple(trial.number for trial in trials),
+    )
 
 
 def label(answer: Mapping[str, Scalar]) -> str:

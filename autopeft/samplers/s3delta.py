@@ -6,16 +6,14 @@ modules themselves; the placements of the most probable gates that fit are then 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem
-from autopeft.evidence import gates_file
+from autopeft.evidence import Gate, Structure, gates_file, read_structure, to_json
 from autopeft.messages import GateSettings, TrialReport
 from autopeft.modules.plan import price
 from autopeft.samplers.base import WAIT, Errand, Proposal, Sampler, Setting, Step
@@ -36,7 +34,7 @@ class S3Delta:
         everything = setting.space.decode(dict.fromkeys(self._gates, True))
         assert everything is not None, "a space of gates holds them all"
         self._everything = everything
-        self._budgets = budgets(setting)
+        self._budgets = budgets(setting, self._gates.values())
         self._known = {trial.architecture.fingerprint for trial, _ in setting.past}
         self._asked: set[int] = set()
         self._failed: dict[int, str] = {}
@@ -71,14 +69,9 @@ class S3Delta:
 
     def _trial(self, budget: int) -> Proposal | None:
         """Return the trial of the structure found for a budget, or None where it is known already."""
-        chosen = {
-            (gate["module"], gate["site"], gate["layer"])
-            for gate in json.loads(self._kept(budget).read_text(encoding="utf-8"))["gates"]
-            if gate["chosen"]
-        }
+        chosen = {(gate.module, gate.site, gate.layer) for gate in read_structure(self._kept(budget)).kept}
         point: Point = {name: (p.module, p.site, p.layer) in chosen for name, p in self._gates.items()}
-        decoded = self._setting.space.decode(point)
-        admitted = None if decoded is None else self._setting.admit(decoded)
+        admitted = self._setting.admitted(point)
         if admitted is None:
             raise NoFeasibleArchitecture(f"no gate of {self._setting.space.name!r} fits {budget:,} parameters")
         architecture, params = admitted
@@ -90,30 +83,28 @@ class S3Delta:
         if report.state == "failed":
             self._failed[budget] = report.detail or str(report.reason)
             return
-        document = describe(self._setting.space, self._everything, report, budget)
-        write_atomically(self._kept(budget), json.dumps(document, indent=1).encode())
+        found = describe(self._setting.space, self._everything, report, budget)
+        write_atomically(self._kept(budget), to_json(found))
 
     def _kept(self, budget: int) -> Path:
         return self._setting.folder / gates_file(budget)
 
 
-def describe(space: SearchSpace, everything: Architecture, report: TrialReport, budget: int) -> dict[str, Any]:
-    """Return what a structure search found, as JSON values: every gate with its probability and whether it is kept."""
-    placements = everything.placements
-    prices = [price(placement, space.geometry) for placement in placements]
+def describe(space: SearchSpace, everything: Architecture, report: TrialReport, budget: int) -> Structure:
+    """Return what a structure search found: every gate with its probability and whether it is kept."""
+    prices = [price(placement, space.geometry) for placement in everything.placements]
     chosen = fill(report.probabilities, prices, budget)
-    return {
-        "budget": budget,
-        "seconds": round(report.seconds, 3),
-        "steps": report.steps,
-        "layers": space.geometry.layers,
-        "gates": [
-            {**_named(placement), "params": params, "probability": probability, "chosen": index in chosen}
-            for index, (placement, params, probability) in enumerate(
-                zip(placements, prices, report.probabilities, strict=True)
-            )
-        ],
-    }
+    found = zip(everything.placements, prices, report.probabilities, strict=True)
+    return Structure(
+        budget=budget,
+        seconds=round(report.seconds, 3),
+        steps=report.steps,
+        layers=space.geometry.layers,
+        gates=tuple(
+            Gate(p.module, p.site, p.layer, p.size, params, probability, index in chosen)
+            for index, (p, params, probability) in enumerate(found)
+        ),
+    )
 
 
 def fill(probabilities: Sequence[float], prices: Sequence[int], budget: int) -> set[int]:
@@ -130,58 +121,43 @@ def fill(probabilities: Sequence[float], prices: Sequence[int], budget: int) -> 
     return kept
 
 
-def budgets(setting: Setting) -> tuple[int, ...]:
-    """Return the numbers of parameters to search at: those asked for, or some spread over what the space allows."""
+def budgets(setting: Setting, gated: Iterable[Placement]) -> tuple[int, ...]:
+    """Return the numbers of parameters to search at: those asked for, or some spread over what the gates allow."""
     if setting.param_budgets:
         return tuple(sorted(setting.param_budgets))
-    prices = [price(placement, setting.space.geometry) for placement in gates(setting.space).values()]
+    prices = [price(placement, setting.space.geometry) for placement in gated]
     least, most = max(min(prices), LEAST * sum(prices)), MOST * sum(prices)
     count = BUDGETS if setting.trials is None else max(1, min(BUDGETS, setting.trials))
     steps = [index / max(1, count - 1) for index in range(count)]
     return tuple(dict.fromkeys(round(least ** (1 - step) * most**step) for step in steps))
 
 
-@dataclass(frozen=True)
-class _Check:
-    """What a search with this sampler needs."""
-
-    setting: Setting
-
-    def problems(self) -> Iterator[Problem]:
-        space = self.setting.space
-        try:
-            found = gates(space)
-        except InvalidInput as error:
-            yield from error.problems
+def _problems(setting: Setting) -> Iterator[Problem]:
+    space = setting.space
+    try:
+        found = gates(space)
+    except InvalidInput as error:
+        yield from error.problems
+        return
+    for placement in found.values():
+        if space.geometry.site(placement.site, placement.layer).kind == "kv":
+            remedy = "s3delta cannot train a gate on a prefix; leave this module out"
+            yield Problem("space", f"{space.name}: {placement.module}", remedy)
             return
-        for placement in found.values():
-            if space.geometry.site(placement.site, placement.layer).kind == "kv":
-                remedy = "s3delta cannot train a gate on a prefix; leave this module out"
-                yield Problem("space", f"{space.name}: {placement.module}", remedy)
-                return
-        least = min(price(placement, space.geometry) for placement in found.values())
-        for budget in self.setting.param_budgets:
-            if budget < least:
-                yield Problem("param-budgets", budget, f"too low: the smallest gate has {least:,} parameters")
-        if self.setting.trials is not None and self.setting.trials < len(self.setting.param_budgets):
-            needed = len(self.setting.param_budgets)
-            remedy = f"leaves {self.setting.trials} trials for the space, and {needed} param-budgets need one each"
-            yield Problem("budget", None, remedy)
-
-
-def _named(placement: Placement) -> dict[str, Any]:
-    return {
-        "module": placement.module,
-        "site": placement.site,
-        "layer": placement.layer,
-        "size": placement.size,
-    }
+    least = min(price(placement, space.geometry) for placement in found.values())
+    for budget in setting.param_budgets:
+        if budget < least:
+            yield Problem("param-budgets", budget, f"too low: the smallest gate has {least:,} parameters")
+    needed = len(setting.param_budgets)
+    if setting.trials is not None and setting.trials < needed:
+        remedy = f"leaves {setting.trials} trials for the space, and {needed} param-budgets need one each"
+        yield Problem("budget", None, remedy)
 
 
 SAMPLER = Sampler(
     summary="structure search by gradients: gates trained under a parameter budget, then the best placements that fit",
     source="Hu et al. 2022, arXiv 2206.07382",
     choose=S3Delta,
-    check=lambda setting: _Check(setting).problems(),
+    check=_problems,
     takes_param_budgets=True,
 )

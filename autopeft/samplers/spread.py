@@ -9,9 +9,10 @@ import math
 import random
 from functools import cached_property
 
+from autopeft.architecture import Architecture
 from autopeft.pareto import cost_axis
-from autopeft.samplers.base import Admit
-from autopeft.space import Point, SearchSpace
+from autopeft.samplers.base import Setting
+from autopeft.space import Point
 
 # How many single changes are tried to bring a random point to a wanted cost.
 CHANGES = 200
@@ -22,48 +23,47 @@ class Spread:
     """Random points of wanted costs.
 
     Args:
-        space: that the points are of.
-        admit: decides what is within the caps.
+        setting: whose space the points are of, and which decides what is within the caps.
         rng: of the points.
     """
 
-    def __init__(self, space: SearchSpace, admit: Admit, rng: random.Random) -> None:
-        self._space = space
-        self._admit = admit
+    def __init__(self, setting: Setting, rng: random.Random) -> None:
+        self._space = setting.space
+        self._admit = setting.admit
         self._random = rng
 
     def point(self, index: int) -> Point:
         """Return a random point whose cost is near the index's place on the cost axis; every beginning fills it."""
         lowest, highest = self._range
-        return self._approach(lowest + _van_der_corput(index) * (highest - lowest))
+        return self._approach(lowest + _van_der_corput(index) * (highest - lowest))[0]
 
     @cached_property
     def _range(self) -> tuple[float, float]:
-        return self._cost(self._approach(-math.inf)), self._cost(self._approach(math.inf))
+        return self._cost(self._approach(-math.inf)[1]), self._cost(self._approach(math.inf)[1])
 
-    def _approach(self, target: float) -> Point:
+    def _approach(self, target: float) -> tuple[Point, Architecture]:
         """Return a random valid point, changed in single dimensions as long as that brings its cost to the target."""
 
-        def distance(point: Point) -> float:
+        def distance(architecture: Architecture) -> float:
             # An infinite target stands for the lowest or highest cost there is.
-            cost = self._cost(point)
+            cost = self._cost(architecture)
             if cost == OUT_OF_REACH:
                 return math.inf
             return math.copysign(cost, -target) if math.isinf(target) else abs(cost - target)
 
-        point, _ = self._space.sample(self._random)
-        least = distance(point)
+        point, architecture = self._space.sample(self._random)
+        least = distance(architecture)
         for _ in range(CHANGES if self._space.dimensions else 0):
             dimension = self._random.choice(self._space.dimensions)
             changed = {**point, dimension.name: dimension.sample(self._random)}
-            if self._space.decode(changed) is not None and (reached := distance(changed)) <= least:
-                point, least = changed, reached
-        return point
+            decoded = self._space.decode(changed)
+            if decoded is not None and (reached := distance(decoded)) <= least:
+                point, architecture, least = changed, decoded, reached
+        return point, architecture
 
-    def _cost(self, point: Point) -> float:
-        """Return the point's cost, or :data:`OUT_OF_REACH` where a cap forbids it."""
-        decoded = self._space.decode(point)
-        admitted = None if decoded is None else self._admit(decoded)
+    def _cost(self, architecture: Architecture) -> float:
+        """Return the architecture's cost, or :data:`OUT_OF_REACH` where a cap forbids it."""
+        admitted = self._admit(architecture)
         return OUT_OF_REACH if admitted is None else cost_axis(admitted[1])
 
 
