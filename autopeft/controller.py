@@ -186,7 +186,9 @@ class Controller:
     def _proxy_request(self, plan: Plan, trial: Trial) -> TrialRequest:
         key = f"trial {trial.number}.{trial.attempts}"
         request = plan.request(key, trial.architecture, plan.spec.proxy, plan.spec.seed)
-        return request.model_copy(update={"wall_limit": self._wall_limit(plan)})
+        # A baseline is trained to its end: it is what the others are measured against.
+        bars = () if trial.name else plan.policy.bars(trial.params, plan.spec.proxy, self._study.trials())
+        return request.model_copy(update={"wall_limit": self._wall_limit(plan), "bars": bars})
 
     def _errand_request(self, plan: Plan, errand: Errand) -> TrialRequest:
         # As long as full training: gates part slowly, and S3Delta itself searches for as many epochs as it retrains.
@@ -262,7 +264,8 @@ class Controller:
         rows = self.record.facts["rows"]["train"]
         proxy, full = plan.spec.proxy, plan.spec.full
         work = min(full.rows or rows, rows) * full.epochs / (min(proxy.rows or rows, rows) * proxy.epochs)
-        each = float(work) * sum(self._run_seconds) / len(self._run_seconds)
+        whole = [trial.seconds for trial in self._study.trials() if trial.state == "complete"]
+        each = float(work) * sum(whole) / max(1, len(whole))
         runs = plan.spec.confirm * len(candidates(self._study.trials()))
         return min(MOST_CONFIRMATION * (plan.budget.seconds or 0.0), each * runs / plan.spec.workers)
 
@@ -329,6 +332,8 @@ def _confirmation_request(plan: Plan, trial: Trial, seed: int) -> TrialRequest:
 
 def _describe(trial: Trial) -> str:
     what = trial.name or trial.architecture.summary()
+    if trial.state == "pruned":
+        return f"trial {trial.number}: {what}: {trial.params:,} params, stopped at {trial.share:.0%}: {trial.detail}"
     if trial.score is None:
         return f"trial {trial.number}: {what}: failed ({trial.reason})"
     return f"trial {trial.number}: {what}: {trial.params:,} params, {trial.score:.4f} in {trial.seconds:.1f} s"

@@ -5,15 +5,20 @@ All are frozen pydantic models: checked when made, and plain JSON on any wire.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from autopeft.architecture import Architecture, Quantisation
 
-Reason = Literal["diverged", "out_of_memory", "worker_lost", "timeout", "stopped", "controller_lost", "error"]
+Reason = Literal[
+    "diverged", "out_of_memory", "worker_lost", "timeout", "stopped", "controller_lost", "error", "pruned"
+]
 Precision = Literal["auto", "float32", "bfloat16"]
 Part = Literal["holdout", "validation", "test"]
+# Shares of the proxy after which a trial may be stopped.
+RUNGS = (1 / 9, 1 / 3)
 # The one setting searched with an architecture that belongs to the fidelity.
 EPOCHS = "epochs"
 
@@ -53,12 +58,15 @@ class Fidelity(Message):
         rows: training rows at most; None for all.
         epochs: passes over those rows.
         evaluations: how often the held-out rows are scored during training; the best of these steps counts.
+        rungs: shares of the training, ascending and below 1, after which they are scored too and a run that falls
+            behind may be stopped.
         held_out_rows: held-out rows at most; None for all.
     """
 
     rows: int | None = Field(default=None, ge=1)
     epochs: float = Field(default=3.0, gt=0)
     evaluations: int = Field(default=3, ge=1)
+    rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     held_out_rows: int | None = Field(default=None, ge=1)
 
 
@@ -107,6 +115,22 @@ class GateSettings(GateTraining):
     budget: int = Field(ge=1)
 
 
+class Bar(Message):
+    """What a run must reach to go on.
+
+    Attributes:
+        share: of the training after which the held-out rows are scored.
+        score: least score there.
+    """
+
+    share: float = Field(gt=0, lt=1)
+    score: float
+
+    def missed(self, step: int, steps: int, score: float) -> str:
+        """Return what there is to say of a run that is below."""
+        return f"{score:.4f} after {step} of {steps} steps, where {self.score:.4f} was needed"
+
+
 class TrialRequest(Message):
     """One training run, complete in itself.
 
@@ -116,6 +140,7 @@ class TrialRequest(Message):
         architecture: ``Architecture.to_dict()``.
         parts: the splits to score at the best step, beside the held-out rows.
         keep_weights: whether the report carries the trained tensors.
+        bars: what the run must reach; below one it is stopped, and its report has the state ``pruned``.
         wall_limit: seconds after which the run stops itself with reason ``timeout``.
         gates: makes the run a structure search: the architecture holds every placement that has a gate, nothing is
             evaluated, and the report has probabilities in place of scores and weights.
@@ -131,6 +156,7 @@ class TrialRequest(Message):
     seed: int = 0
     parts: tuple[Part, ...] = ("holdout",)
     keep_weights: bool = False
+    bars: tuple[Bar, ...] = ()
     wall_limit: float | None = None
     gates: GateSettings | None = None
 
@@ -160,14 +186,15 @@ class TrialReport(Message):
     """What became of a request.
 
     Attributes:
-        state: ``complete`` or ``failed``; a failed run has a reason and no scores.
+        state: ``complete``, ``pruned`` (stopped below a bar) or ``failed``; without a complete run there are no
+            scores, but a reason.
         scores: by part, the task's metric at the best step (higher is better).
         metrics: by part, every metric of the task.
         params: trained PEFT parameters without the head.
         head_params: parameters of the task head.
         seconds: wall time of the whole run; ``busy_seconds`` that of training steps and evaluation alone.
         peak_memory: bytes: of the GPU if one was used, else of the process.
-        best_step: the step whose weights were scored, of ``steps``.
+        best_step: the step whose weights were scored, of ``steps`` that the run was to take.
         curve: (step, held-out score) of every evaluation.
         center, scale: a regression's output, times ``scale`` and plus ``center``, is in the task's own units.
         weights: trained tensors in safetensors format, if they were asked for.
@@ -175,7 +202,7 @@ class TrialReport(Message):
     """
 
     key: str
-    state: Literal["complete", "failed"]
+    state: Literal["complete", "pruned", "failed"]
     reason: Reason | None = None
     detail: str = ""
     scores: dict[str, float] = {}
@@ -194,10 +221,52 @@ class TrialReport(Message):
     weights: bytes | None = Field(default=None, exclude=True, repr=False)
     probabilities: tuple[float, ...] = ()
 
+    def held_to(self, bars: Sequence[Bar]) -> TrialReport | None:
+        """Return the report that the same run gives under these bars; None where this one ends too early to tell."""
+        if self.state == "failed":
+            return self
+        scores = dict(self.curve)
+        for step, bar in sorted(held_at(bars, self.steps).items()):
+            if step not in scores:
+                return None
+            if scores[step] < bar.score:
+                return self._stopped(step, scores[step], bar)
+        return self if self.state == "complete" else None
+
+    def _stopped(self, step: int, score: float, bar: Bar) -> TrialReport:
+        share = step / self.steps
+        return TrialReport(
+            key=self.key,
+            state="pruned",
+            reason="pruned",
+            detail=bar.missed(step, self.steps, score),
+            params=self.params,
+            head_params=self.head_params,
+            seconds=self.seconds * share,
+            busy_seconds=self.busy_seconds * share,
+            peak_memory=self.peak_memory,
+            steps=self.steps,
+            curve=tuple(point for point in self.curve if point[0] <= step),
+            center=self.center,
+            scale=self.scale,
+            device=self.device,
+        )
+
     @classmethod
     def failure(cls, key: str, reason: Reason, detail: str = "", seconds: float = 0.0) -> TrialReport:
         """Return the report of a run that gave no score."""
         return cls(key=key, state="failed", reason=reason, detail=detail[:2000], seconds=seconds)
+
+
+def place(share: float, steps: int) -> int:
+    """Return the step, from 1, that a share of so many steps ends with."""
+    return max(1, round(share * steps))
+
+
+def held_at(bars: Sequence[Bar], steps: int) -> dict[int, Bar]:
+    """Return the bars by the step at which a run of so many steps is held to them; at its end there is none."""
+    ordered = sorted(bars, key=lambda bar: bar.score)
+    return {place(bar.share, steps): bar for bar in ordered if place(bar.share, steps) < steps}
 
 
 class SearchSpec(Message):
@@ -208,6 +277,8 @@ class SearchSpec(Message):
         max_params: cap on the trainable parameters, as a number or a percentage of the base model (``2%``).
         param_budgets: numbers of trainable parameters, or percentages of the base model, to search at; for a sampler
             that searches so.
+        policy: which trials are stopped early; None takes ``optimistic``, or ``none`` where the sampler needs every
+            trial's score.
         gates: how gates are trained, for a sampler that does so.
         proxy: fidelity of the search's trials.
         full: fidelity of confirmation and final training.
@@ -222,7 +293,8 @@ class SearchSpec(Message):
     budget: str = "40"
     max_params: str | None = None
     param_budgets: tuple[str, ...] = ()
-    sampler: str = "tpe"
+    sampler: str = "known_cost"
+    policy: str | None = None
     executor: str = "ray"
     workers: int = Field(default=2, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -230,7 +302,7 @@ class SearchSpec(Message):
     precision: Precision = "auto"
     training: TrainingSettings = TrainingSettings()
     gates: GateTraining = GateTraining()
-    proxy: Fidelity = Fidelity(rows=1000, epochs=3, evaluations=3, held_out_rows=500)
+    proxy: Fidelity = Fidelity(rows=1000, epochs=3, evaluations=1, rungs=RUNGS, held_out_rows=500)
     full: Fidelity = Fidelity(epochs=3, evaluations=6)
     confirm: int = Field(default=3, ge=0)
     baselines: bool = True

@@ -66,6 +66,7 @@ class Registry(Generic[T]):
 MODULE_TYPES: Registry[Any] = Registry("autopeft.modules", "MODULE_TYPE", "module type")
 TASK_SOURCES: Registry[Any] = Registry("autopeft.tasks", "TASK_SOURCE", "task source")
 SAMPLERS: Registry[Any] = Registry("autopeft.samplers", "SAMPLER", "sampler")
+POLICIES: Registry[Any] = Registry("autopeft.policies", "POLICY", "policy")
 EXECUTORS: Registry[Any] = Registry("autopeft.executors", "EXECUTOR", "executor")
 EXPORTERS: Registry[Any] = Registry("autopeft.exporters", "EXPORTER", "format")
 PLOT_FORMATS: Registry[Any] = Registry("autopeft.plots", "PLOT_FORMAT", "plot format")

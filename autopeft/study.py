@@ -95,10 +95,13 @@ class Study:
         if not frozen.state.is_finished():
             self._set_attribute(number, "seconds", round(report.seconds, 3))
             self._set_attribute(number, "device", report.device)
+            if report.curve:
+                self._set_attribute(number, "steps", report.steps)
+                self._set_attribute(number, "curve", report.curve)
             if score is None:
                 self._set_attribute(number, "reason", report.reason or "error")
                 self._set_attribute(number, "detail", report.detail[-500:])
-                self._record.tell(number, state=TrialState.FAIL)
+                self._record.tell(number, state=TrialState.PRUNED if report.state == "pruned" else TrialState.FAIL)
             else:
                 self._record.tell(number, [float(frozen.user_attrs["params"]), score])
         return self._show(number, self._tokens.pop(number, None))

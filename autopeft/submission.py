@@ -30,13 +30,15 @@ from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
 from autopeft.messages import Fidelity, SearchSpec, TrialRequest
 from autopeft.modules.count import count_parameters
 from autopeft.modules.plan import normalise
-from autopeft.registry import EXECUTORS
+from autopeft.policies import POLICIES, Policy
+from autopeft.registry import EXECUTORS, Registry
 from autopeft.samplers import SAMPLERS
 from autopeft.samplers.base import Setting
 from autopeft.space import SearchSpace, load_document, load_space, smallest, space_names
 from autopeft.tasks import TaskData, load_task
 
 VERSIONED = ("autopeft", "torch", "transformers", "peft", "optuna", "ray", "datasets", "bitsandbytes", "safetensors")
+DEFAULT_POLICY = "optimistic"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
 
@@ -56,6 +58,12 @@ class Plan:
     space: SearchSpace
     cap: int | None
     param_budgets: tuple[int, ...] = ()
+
+    @property
+    def policy(self) -> Policy:
+        """Which trials are stopped early."""
+        default = "none" if SAMPLERS.get(self.spec.sampler).needs_scores else DEFAULT_POLICY
+        return POLICIES.get(self.spec.policy or default)
 
     @property
     def base_parameters(self) -> int:
@@ -96,6 +104,7 @@ class Plan:
             self.space,
             self.spec.seed,
             self.admit,
+            cap=self.cap,
             trials=trials,
             param_budgets=self.param_budgets,
             gates=self.spec.gates,
@@ -167,7 +176,12 @@ def make_plan(spec: SearchSpec) -> Plan:
     model: BaseModel | None = None
     space: SearchSpace | None = None
     budget, cap = Budget(trials=1), None
-    for registry, name in ((SAMPLERS, spec.sampler), (EXECUTORS, spec.executor)):
+    named: list[tuple[Registry[Any], str]] = [
+        (SAMPLERS, spec.sampler),
+        (POLICIES, spec.policy or DEFAULT_POLICY),
+        (EXECUTORS, spec.executor),
+    ]
+    for registry, name in named:
         if name not in registry.names:
             problems.append(Problem.unknown(registry.kind, name, registry.names))
     try:
@@ -248,6 +262,9 @@ def _check_feasible(plan: Plan) -> None:
     if plan.param_budgets and not sampler.takes_param_budgets:
         remedy = f"sampler {plan.spec.sampler!r} finds a whole front by itself; max-params caps it"
         raise InvalidInput(Problem("param-budgets", ", ".join(plan.spec.param_budgets), remedy))
+    if sampler.needs_scores and plan.spec.policy not in (None, "none"):
+        remedy = f"sampler {plan.spec.sampler!r} compares the scores of all trials; leave policy out, or give none"
+        raise InvalidInput(Problem("policy", plan.spec.policy, remedy))
     problems = list(sampler.check(plan.setting(Path())))
     if problems:
         raise InvalidInput(*problems)

@@ -15,9 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from autopeft.architecture import Architecture
 from autopeft.database import create_folder, engine_options, protect
+from autopeft.messages import place
 
 # Waits between attempts to open a database whose tables another process is creating, in seconds.
 WAITS = (0.1, 0.3, 1.0, 3.0)
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,12 @@ class Trial:
         number: Optuna's, from 0.
         name: of a baseline; empty for a point of the space.
         params: trainable PEFT parameters.
-        score: held-out score of the proxy run; None until told, and where the run failed.
-        state: ``running``, ``complete`` or ``failed``; a failed trial has a reason, and mostly a detail.
+        score: held-out score of the proxy run; None until told, and where the run did not come to its end.
+        state: ``running``, ``complete``, ``pruned`` (stopped early by a policy) or ``failed``; a trial that is neither
+            running nor complete has a reason, and mostly a detail.
         attempts: how often the run was started.
+        steps: that the run was to take.
+        curve: (step, held-out score) of every evaluation, of a pruned run too.
     """
 
     number: int
@@ -43,23 +48,36 @@ class Trial:
     seconds: float
     attempts: int
     detail: str = ""
+    steps: int = 0
+    curve: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of its training that the trial got, as far as it is told."""
+        return 1.0 if self.state == "complete" else self.curve[-1][0] / self.steps if self.curve else 0.0
+
+    def score_at(self, share: float) -> float | None:
+        """Return the held-out score after a share of the training, or None where it was not scored there."""
+        return dict(self.curve).get(place(share, self.steps))
 
     @classmethod
     def from_record(cls, frozen: FrozenTrial) -> Trial:
         """Read a trial for which :func:`is_recorded` holds."""
         attributes = frozen.user_attrs
-        complete = frozen.state == TrialState.COMPLETE
+        state = _STATES.get(frozen.state, "running")
         return cls(
             number=frozen.number,
             name=attributes["name"],
             architecture=Architecture.from_dict(json.loads(attributes["architecture"])),
             params=attributes["params"],
-            score=frozen.values[1] if complete else None,
-            state="complete" if complete else "failed" if frozen.state.is_finished() else "running",
+            score=frozen.values[1] if state == "complete" else None,
+            state=state,
             reason=attributes.get("reason"),
             seconds=attributes.get("seconds", 0.0),
             attempts=attributes["attempts"],
             detail=attributes.get("detail", ""),
+            steps=attributes.get("steps", 0),
+            curve=tuple((step, score) for step, score in attributes.get("curve", ())),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +90,8 @@ class Trial:
             "detail": self.detail,
             "params": self.params,
             "score": self.score,
+            "curve": [[step, score] for step, score in self.curve],
+            "steps": self.steps,
             "seconds": self.seconds,
             "fingerprint": self.architecture.fingerprint,
             "architecture": self.architecture.to_dict(),

@@ -63,7 +63,6 @@ def _run(request: TrialRequest, residency: Residency, started: float) -> TrialRe
         params = sum(p.numel() for parameters in groups.values() for p in parameters)
     return TrialReport(
         key=request.key,
-        state="complete",
         params=params,
         head_params=head,
         seconds=time.monotonic() - started,
@@ -87,7 +86,11 @@ def _train(request: TrialRequest, attachment: Attachment, task: EncodedTask, dea
         return metrics[-1][metric]
 
     settings, fidelity = request.chosen_training, request.chosen_fidelity
-    outcome = train(attachment, rows, kind, settings, fidelity, request.seed, evaluate, deadline)
+    outcome = train(attachment, rows, kind, settings, fidelity, request.seed, evaluate, deadline, request.bars)
+    went = {"steps": outcome.steps, "curve": tuple(outcome.curve)}
+    if outcome.missed:
+        ended = {"state": "pruned", "reason": "pruned", "detail": outcome.missed}
+        return {**went, **ended, "busy_seconds": outcome.busy_seconds}
     best = next(i for i, (step, _) in enumerate(outcome.curve) if step == outcome.best_step)
     scored = {"holdout": metrics[best]}
     after = time.monotonic()
@@ -100,9 +103,9 @@ def _train(request: TrialRequest, attachment: Attachment, task: EncodedTask, dea
         "scores": {part: values[metric] for part, values in scored.items()},
         "metrics": scored,
         "busy_seconds": outcome.busy_seconds + time.monotonic() - after,
+        "state": "complete",
+        **went,
         "best_step": outcome.best_step,
-        "steps": outcome.steps,
-        "curve": tuple(outcome.curve),
         "weights": save(attachment.state_dict()) if request.keep_weights else None,
     }
 
@@ -123,4 +126,4 @@ def _search(
         request.gates,
         deadline,
     )
-    return asdict(found)
+    return {"state": "complete", **asdict(found)}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from autopeft.messages import Fidelity, Reason, TrainingSettings
+from autopeft.messages import Bar, Fidelity, Reason, TrainingSettings, held_at, place
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
 from autopeft.modules.base import MEASURED_WIDTH
@@ -39,13 +39,19 @@ class TrainingStopped(Exception):
 
 @dataclass
 class Outcome:
-    """The best step of a run and how it got there. The attachment holds that step's weights."""
+    """The best step of a run and how it got there. The attachment holds that step's weights.
+
+    Attributes:
+        steps: that the run was to take; the last of ``curve`` is as far as it got.
+        missed: says which bar the run stayed below, if it was stopped there.
+    """
 
     best_score: float = -math.inf
     best_step: int = 0
     steps: int = 0
     busy_seconds: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    missed: str = ""
 
 
 def train(
@@ -57,6 +63,7 @@ def train(
     seed: int,
     evaluate: Callable[[], float],
     deadline: float | None = None,
+    bars: Sequence[Bar] = (),
 ) -> Outcome:
     """Train an attachment and leave it at its best step.
 
@@ -69,6 +76,7 @@ def train(
         seed: of the order of the rows.
         evaluate: returns the held-out score of the attachment as it is.
         deadline: of ``time.monotonic()``; the run stops itself after it.
+        bars: what it must reach to go on.
 
     Raises:
         TrainingStopped: the loss or the score is not finite, the deadline passed, or memory ran out at one row
@@ -77,7 +85,9 @@ def train(
     loop = Loop(attachment, kind, settings)
     steps = count_steps(rows, settings, fidelity)
     scheduler = LambdaLR(loop.optimizer, schedule(steps, settings.warmup))
-    evaluated_at = {round(steps * (i + 1) / fidelity.evaluations) for i in range(fidelity.evaluations)} | {steps}
+    needed = held_at(bars, steps)
+    evaluated_at = {place((i + 1) / fidelity.evaluations, steps) for i in range(fidelity.evaluations)}
+    evaluated_at |= {place(share, steps) for share in fidelity.rungs} | set(needed)
     batches = rows.shuffled_batches(settings.batch_size, np.random.default_rng(seed))
     outcome = Outcome(steps=steps)
     best: dict[str, Tensor] = {}
@@ -93,8 +103,11 @@ def train(
             outcome.curve.append((step, score))
             if score > outcome.best_score:
                 outcome.best_score, outcome.best_step, best = score, step, attachment.state_dict()
+            if step in needed and score < needed[step].score:
+                outcome.missed = needed[step].missed(step, steps, score)
+                break
         check_deadline(deadline, step, steps)
-    if outcome.best_step != steps:
+    if outcome.best_step != outcome.curve[-1][0]:
         attachment.load_state_dict(best)
     outcome.busy_seconds = time.monotonic() - started
     return outcome

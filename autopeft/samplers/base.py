@@ -65,6 +65,7 @@ class Setting:
         seed: of everything random.
         admit: maps a decoded architecture to its normal form and parameters, or None where a cap forbids it.
         past: the trials of earlier runs of the search, each with its point; a baseline's has no entries.
+        cap: most trainable parameters; what is above it is not admitted.
         trials: how many points of the space the search's budget allows; None where time decides.
         param_budgets: numbers of trainable parameters that were asked for.
         gates: how gates are to be trained.
@@ -75,6 +76,7 @@ class Setting:
     seed: int
     admit: Admit
     past: Sequence[tuple[Trial, Point]] = ()
+    cap: int | None = None
     trials: int | None = None
     param_budgets: tuple[int, ...] = ()
     gates: GateTraining = GateTraining()
@@ -118,6 +120,7 @@ class Sampler:
         source: paper or library.
         choose: makes the chooser of one search.
         check: yields what a search with this sampler needs and does not have, before it starts.
+        needs_scores: whether it needs the score of every trial, so that none may be stopped early.
         takes_param_budgets: whether it searches at given numbers of parameters (``--param-budgets``).
         spread: how many first points are spread evenly over the cost axis.
     """
@@ -126,5 +129,6 @@ class Sampler:
     source: str
     choose: Callable[[Setting], Chooser]
     check: Callable[[Setting], Iterable[Problem]] = _no_problem
+    needs_scores: bool = False
     takes_param_budgets: bool = False
     spread: int = 0

@@ -52,7 +52,7 @@ class Memory:
         if trial.score is not None:
             self._study.tell(memory, [cost_axis(trial.params), trial.score])
         else:
-            self._study.tell(memory, state=TrialState.PRUNED if trial.state == "running" else TrialState.FAIL)
+            self._study.tell(memory, state=TrialState.FAIL if trial.state == "failed" else TrialState.PRUNED)
 
     def add(self, point: Point, trial: Trial) -> None:
         """Add a finished trial of an earlier run of the search."""

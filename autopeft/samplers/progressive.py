@@ -224,4 +224,5 @@ SAMPLER = Sampler(
     source="Chen et al. 2023, arXiv 2301.01821",
     choose=Progressive,
     check=_problems,
+    needs_scores=True,
 )

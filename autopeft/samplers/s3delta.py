@@ -159,5 +159,6 @@ SAMPLER = Sampler(
     source="Hu et al. 2022, arXiv 2206.07382",
     choose=S3Delta,
     check=_problems,
+    needs_scores=True,
     takes_param_budgets=True,
 )

@@ -24,9 +24,9 @@ from autopeft.space.structure import Layout, Structure
 DRAWS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchSpace:
-    """A space for one model.
+    """A space for one model; equal only to itself.
 
     Attributes:
         name: as it was asked for.

@@ -1,0 +1,169 @@
+"""Known cost: a model of the score alone, and the exact gain of every candidate at its known cost.
+
+Trainable parameters are known before training, so only the score is modelled, by a Gaussian process on features of the
+architecture. The next point is the one of the largest expected hypervolume improvement
+(:mod:`autopeft.samplers.improvement`) over the front that the model's own means make: a lucky run does not raise the
+bar. A run that was stopped early counts as what it would have come to, with the doubt that is in that. What still runs
+is taken to come out as predicted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autopeft.errors import NoFeasibleArchitecture
+from autopeft.extrapolation import Extrapolation
+from autopeft.pareto import cost_axis, non_dominated
+from autopeft.samplers.base import Proposal, Sampler, Setting
+from autopeft.samplers.features import Features
+from autopeft.samplers.improvement import Floats, expected_improvement
+from autopeft.samplers.pool import Pool
+from autopeft.samplers.spread import Spread
+from autopeft.space import Point
+from autopeft.trial import Trial
+
+if TYPE_CHECKING:
+    from autopeft.samplers.surrogate import Surrogate
+
+# First points, spread over the cost axis, which the model is first fitted to.
+SPREAD = 16
+PATIENCE = 20
+# How many of the best candidates are looked at for one that is new and admitted.
+LOOKS = 2000
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a trial says of its architecture's score.
+
+    Attributes:
+        doubt: deviation of the score beyond a run's own noise: of the extrapolation, where the run was stopped early.
+    """
+
+    trial: Trial
+    score: float
+    doubt: float = 0.0
+
+
+class KnownCost:
+    """The chooser of one search."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._random = random.Random(setting.seed + 1_000_003 * len(setting.past))
+        self._first = Spread(setting, self._random)
+        self._features = Features(setting.space.geometry)
+        self._pool = Pool(setting.space, self._features, self._random)
+        self._known: dict[str, Trial] = {}
+        self._points: dict[str, Point] = {}
+        for trial, point in setting.past:
+            self._known[trial.architecture.fingerprint] = trial
+            if not trial.name:
+                self._points[trial.architecture.fingerprint] = point
+
+    def propose(self) -> Proposal | None:
+        """Return a new point, or None where the space holds no more.
+
+        Raises:
+            NoFeasibleArchitecture: nothing that was looked at meets the caps.
+        """
+        self._pool.go_on()
+        proposal = self._spread(len(self._points)) if len(self._points) < SPREAD else None
+        return proposal or self._best() or self._any()
+
+    def see(self, trial: Trial, token: Any) -> None:
+        """Take note of a trial."""
+        self._known[trial.architecture.fingerprint] = trial
+
+    def _spread(self, index: int) -> Proposal | None:
+        for _ in range(PATIENCE):
+            proposal = self._consider(self._first.point(index))
+            if proposal is not None:
+                return proposal
+        return None
+
+    def _best(self) -> Proposal | None:
+        """Return the new candidate of the largest expected improvement; None before there is anything to model."""
+        seen = list(_observe(list(self._known.values())))
+        if len({one.score for one in seen}) < 2:
+            return None
+        model = self._fit(seen)
+        running = [trial for trial in self._known.values() if trial.state == "running"]
+        model = model.believe(self._rows(running))
+        there = [*(one.trial for one in seen), *running]
+        levels, _ = model.predict(self._rows(there))
+        points = [(cost_axis(trial.params), float(level)) for trial, level in zip(there, levels, strict=True)]
+        front = [there[index].architecture.fingerprint for index in non_dominated(points)]
+        table = self._pool.candidates([self._points[known] for known in front if known in self._points])
+        mean, deviation = model.predict(table.x)
+        gain = expected_improvement(table.costs, mean, deviation, points, self._reference(points, table.costs))
+        if self._setting.cap is not None:
+            gain[table.costs > cost_axis(self._setting.cap)] = -np.inf
+        for row in np.argsort(-gain, kind="stable")[:LOOKS]:
+            proposal = self._consider(table.point(int(row)))
+            if proposal is not None:
+                return proposal
+        return None
+
+    def _fit(self, seen: Sequence[Observation]) -> Surrogate:
+        from autopeft.samplers.surrogate import Surrogate  # noqa: PLC0415 - BoTorch takes seconds to load
+
+        scores, doubts = (np.array([getattr(one, what) for one in seen]) for what in ("score", "doubt"))
+        return Surrogate.fit(self._rows([one.trial for one in seen]), scores, doubts)
+
+    def _reference(self, points: Sequence[tuple[float, float]], costs: Floats) -> tuple[float, float]:
+        """Return the largest cost that counts, full fine-tuning's, and the least score."""
+        whole = self._setting.space.base_parameters
+        most = float(costs.max(initial=0.0)) if whole is None else cost_axis(whole)
+        return most, min(min(points)[1], min(score for _, score in points))
+
+    def _rows(self, trials: Sequence[Trial]) -> Floats:
+        rows = [self._features.of(trial.architecture) for trial in trials]
+        return np.array(rows).reshape(len(trials), len(self._features.names))
+
+    def _any(self) -> Proposal | None:
+        """Return a random new point."""
+        for _ in range(LOOKS):
+            point, _ = self._setting.space.sample(self._random)
+            proposal = self._consider(point)
+            if proposal is not None:
+                return proposal
+        if self._known:
+            return None
+        raise NoFeasibleArchitecture(f"none of {LOOKS} random points of {self._setting.space.name!r} meets the caps")
+
+    def _consider(self, point: Point) -> Proposal | None:
+        """Return the point's proposal, or None where it is refused or known."""
+        admitted = self._setting.admitted(point)
+        if admitted is None or admitted[0].fingerprint in self._known:
+            return None
+        self._points[admitted[0].fingerprint] = point
+        return Proposal(point, *admitted)
+
+
+def _observe(trials: Sequence[Trial]) -> Iterator[Observation]:
+    """Yield what the trials say; one that was stopped before anything can be learned of its rung says nothing."""
+    learned: dict[float, Extrapolation | None] = {}
+    for trial in trials:
+        if trial.score is not None:
+            yield Observation(trial, trial.score)
+        elif trial.state == "pruned" and trial.curve:
+            if trial.share not in learned:
+                learned[trial.share] = Extrapolation.fit(trials, trial.share)
+            found = learned[trial.share]
+            if found is not None:
+                final = found.final(trial.curve[-1][1], cost_axis(trial.params))
+                yield Observation(trial, final, found.deviation)
+
+
+SAMPLER = Sampler(
+    summary="a Gaussian process of the score, and the exact gain of every candidate at its known cost",
+    source="after Olofsson et al. 2019, IEEE TBME 66; BoTorch",
+    choose=KnownCost,
+    spread=SPREAD,
+)

@@ -1,0 +1,113 @@
+"""A Gaussian process of the score: hyperparameters by BoTorch, predictions at many points at once."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.fit import fit_gpytorch_mll
+from botorch.models import SingleTaskGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from gpytorch.kernels import Kernel
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.priors import LogNormalPrior
+from linear_operator.utils.warnings import NumericalWarning
+from torch import Tensor
+
+from autopeft.samplers.improvement import Floats
+
+# Rows predicted at a time: bounds the memory of the products.
+CHUNK = 16384
+JITTER = 1e-6
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted process: Matern 5/2 with a length scale a feature and BoTorch's priors that scale with their number.
+
+    Attributes:
+        columns: features that differ among what is known; the others are left out.
+        kernel: of unit variance.
+        level: mean far from everything known, in units of ``scale`` around ``center``.
+        x: features of what is known, of shape ``(rows, columns)``.
+        y: scores of what is known, standardised, of shape ``(rows,)``.
+        noise: their variances around the architectures' own scores, standardised, of shape ``(rows,)``.
+        center, scale: a score is ``center + scale * y``.
+    """
+
+    columns: np.ndarray
+    kernel: Kernel
+    level: float
+    x: Tensor
+    y: Tensor
+    noise: Tensor
+    center: float
+    scale: float
+
+    @classmethod
+    def fit(cls, x: Floats, scores: Floats, doubts: Floats) -> Surrogate:
+        """Fit to observations.
+
+        Args:
+            x: features, of shape ``(rows, features)``.
+            scores: of shape ``(rows,)``; they differ.
+            doubts: deviations beyond the noise that all have, which is learned, of shape ``(rows,)``.
+        """
+        columns = np.flatnonzero(np.ptp(x, axis=0) > 0)
+        center, scale = float(scores.mean()), float(scores.std())
+        inputs, y = torch.from_numpy(x[:, columns]), torch.from_numpy((scores - center) / scale)
+        beyond = torch.from_numpy(np.maximum((doubts / scale) ** 2, JITTER))
+        likelihood = FixedNoiseGaussianLikelihood(beyond, learn_additional_noise=True)
+        shared = likelihood.second_noise_covar
+        shared.register_prior("noise_prior", LogNormalPrior(loc=-4.0, scale=1.0), "noise")
+        kernel = get_covar_module_with_dim_scaled_prior(ard_num_dims=len(columns), use_rbf_kernel=False)
+        model = SingleTaskGP(
+            inputs, y[:, None], beyond[:, None], likelihood=likelihood, covar_module=kernel, outcome_transform=None
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BotorchWarning)
+            warnings.simplefilter("ignore", NumericalWarning)
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        noise = beyond + float(shared.noise.item())
+        return cls(columns, kernel, float(model.mean_module.constant.item()), inputs, y, noise, center, scale)
+
+    def believe(self, x: Floats) -> Surrogate:
+        """Return the process that takes its own predictions at these points for observed (Kriging believer)."""
+        if not len(x):
+            return self
+        mean, _ = self.predict(x)
+        believed = torch.from_numpy((mean - self.center) / self.scale)
+        return replace(
+            self,
+            x=torch.cat([self.x, torch.from_numpy(x[:, self.columns])]),
+            y=torch.cat([self.y, believed]),
+            noise=torch.cat([self.noise, torch.full((len(x),), float(self.noise.min()), dtype=self.noise.dtype)]),
+        )
+
+    def predict(self, x: Floats) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the architectures' own scores, without a run's noise, of shape ``(rows,)``.
+
+        A feature in which all that is known agrees is taken to change nothing.
+        """
+        means, deviations = [np.empty(0)], [np.empty(0)]
+        root, weights = self._solution
+        with torch.no_grad():
+            for chunk in torch.split(torch.from_numpy(x[:, self.columns]), CHUNK):
+                across = self.kernel(chunk, self.x).to_dense()
+                means.append((self.level + across @ weights).numpy())
+                explained = torch.linalg.solve_triangular(root, across.T, upper=False).square().sum(0)
+                deviations.append((1.0 - explained).clamp_min(0.0).sqrt().numpy())
+        return self.center + self.scale * np.concatenate(means), self.scale * np.concatenate(deviations)
+
+    @cached_property
+    def _solution(self) -> tuple[Tensor, Tensor]:
+        """The Cholesky root of the covariance, and what it makes of the observations."""
+        with torch.no_grad():
+            covariance = self.kernel(self.x, self.x).to_dense() + torch.diag(self.noise)
+            root = torch.linalg.cholesky(covariance)
+            return root, torch.cholesky_solve((self.y - self.level)[:, None], root)[:, 0]
