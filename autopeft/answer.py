@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autopeft.architecture import Architecture
@@ -13,7 +13,8 @@ from autopeft.baselines import HEAD_ONLY
 from autopeft.budget import parse_params
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, NotFound, Problem
 from autopeft.messages import TrialReport
-from autopeft.pareto import cost_axis, hypervolume, knee, non_dominated
+from autopeft.objectives import measures
+from autopeft.pareto import cost_axis, hypervolume, knee, non_dominated, non_dominated_of_many
 from autopeft.trial import Trial
 
 PICKS = ("best", "knee", "smallest")
@@ -31,6 +32,7 @@ class Row:
         seeds: runs that the score is the mean of.
         baseline: whether it is hand-made.
         seconds: wall time of its proxy run.
+        measures: what it came to in the further objectives: its proxy run, or the mean of its confirmation runs.
     """
 
     trial: int
@@ -44,6 +46,7 @@ class Row:
     architecture: Architecture
     baseline: bool
     seconds: float
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def point(self) -> tuple[float, float]:
@@ -61,6 +64,7 @@ class Row:
             "score_std": self.score_std,
             "seeds": self.seeds,
             "confirmed": self.confirmed,
+            **({"measures": dict(self.measures)} if self.measures else {}),
             "fingerprint": self.architecture.fingerprint,
             "architecture": self.architecture.to_dict(),
         }
@@ -77,6 +81,7 @@ class Answer:
             their proxy scores.
         confirmed: whether scores are confirmed means on the validation split.
         base_parameters: of the base model; the front's reference cost.
+        objectives: names of what the front minimises beside the parameters.
     """
 
     search: str
@@ -88,6 +93,7 @@ class Answer:
     others: tuple[Row, ...]
     confirmed: bool
     base_parameters: int
+    objectives: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the front and the baselines as JSON values."""
@@ -163,6 +169,7 @@ def make_answer(
     facts: Mapping[str, Any],
     trials: Sequence[Trial],
     confirmations: Mapping[tuple[str, int], TrialReport],
+    objectives: tuple[str, ...] = (),
 ) -> Answer:
     """Assemble the answer from a search's trials and confirmation runs.
 
@@ -171,10 +178,10 @@ def make_answer(
     """
     base = int(facts["base_parameters"])
     proxies = [_proxy_row(trial, base) for trial in trials if trial.score is not None]
-    confirmed = [row for row in (_confirmed_row(p, confirmations) for p in proxies) if row is not None]
+    confirmed = [row for row in (_confirmed_row(p, confirmations, objectives) for p in proxies) if row is not None]
     rows = confirmed or proxies
     there = {row.trial for row in rows}
-    on_front = [rows[i] for i in non_dominated([row.point for row in rows])]
+    on_front = [rows[i] for i in _front([(*row.point, *_further(row, objectives)) for row in rows])]
     return Answer(
         search=search,
         name=name,
@@ -189,15 +196,26 @@ def make_answer(
         ),
         confirmed=bool(confirmed),
         base_parameters=base,
+        objectives=objectives,
     )
 
 
-def candidates(trials: Sequence[Trial]) -> list[Trial]:
+def candidates(trials: Sequence[Trial], objectives: tuple[str, ...] = ()) -> list[Trial]:
     """Return the trials to confirm: the front of the proxies, and every baseline."""
     scored = [trial for trial in trials if trial.score is not None]
-    points = [(cost_axis(trial.params), trial.score or 0.0) for trial in scored]
-    on_front = {scored[i].number for i in non_dominated(points)}
+    points = [(cost_axis(trial.params), trial.score or 0.0, *_further(trial, objectives)) for trial in scored]
+    on_front = {scored[i].number for i in _front(points)}
     return [trial for trial in scored if trial.name or trial.number in on_front]
+
+
+def _further(found: Row | Trial, objectives: tuple[str, ...]) -> tuple[float, ...]:
+    return tuple(found.measures[name] for name in objectives)
+
+
+def _front(points: Sequence[tuple[float, ...]]) -> list[int]:
+    if all(len(point) == 2 for point in points):
+        return non_dominated([(point[0], point[1]) for point in points])
+    return non_dominated_of_many(points)
 
 
 def _proxy_row(trial: Trial, base_parameters: int) -> Row:
@@ -214,16 +232,27 @@ def _proxy_row(trial: Trial, base_parameters: int) -> Row:
         architecture=trial.architecture,
         baseline=bool(trial.name),
         seconds=trial.seconds,
+        measures=trial.measures,
     )
 
 
-def _confirmed_row(row: Row, confirmations: Mapping[tuple[str, int], TrialReport]) -> Row | None:
-    scores = [
-        report.scores["validation"]
+def _confirmed_row(
+    row: Row, confirmations: Mapping[tuple[str, int], TrialReport], objectives: tuple[str, ...]
+) -> Row | None:
+    runs = [
+        report
         for (fingerprint, _), report in sorted(confirmations.items(), key=lambda item: item[0])
         if fingerprint == row.architecture.fingerprint and report.state == "complete"
     ]
-    if not scores:
+    if not runs:
         return None
-    spread = statistics.stdev(scores) if len(scores) > 1 else None
-    return replace(row, score=statistics.fmean(scores), score_std=spread, seeds=len(scores), confirmed=True)
+    scores = [report.scores["validation"] for report in runs]
+    found = [measures(report, objectives) for report in runs]
+    return replace(
+        row,
+        score=statistics.fmean(scores),
+        score_std=statistics.stdev(scores) if len(scores) > 1 else None,
+        seeds=len(scores),
+        confirmed=True,
+        measures={name: statistics.fmean(one[name] for one in found) for name in objectives},
+    )

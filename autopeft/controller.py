@@ -8,12 +8,15 @@ next start, from the evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from autopeft.answer import Answer, candidates
+from autopeft.architecture import Architecture
 from autopeft.errors import AutopeftError, NoFeasibleArchitecture
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
+from autopeft.executors.recall import RecallingExecutor
 from autopeft.lease import Lease
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.progress import Listener, Progress
@@ -73,7 +76,7 @@ class Controller:
         detail = ""
         try:
             plan = make_plan(self.record.spec)
-            self._study = open_study(plan, self.record, self._settings)
+            self._study = open_study(plan, self.record, self._settings, self._earlier(plan))
             state = self._work(plan)
         except NoFeasibleArchitecture as error:
             state, detail = "failed", str(error)
@@ -89,8 +92,9 @@ class Controller:
     def _work(self, plan: Plan) -> SearchState:
         self._store.set_state(self.record, "running")
         spec = plan.spec
-        options = ExecutorOptions(spec.workers, self._settings.ray_address)
-        executor = EXECUTORS.get(spec.executor).start(options)
+        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table)
+        trains = EXECUTORS.get(spec.executor).start(options)
+        executor: Executor = trains if spec.warm_start == "none" else RecallingExecutor(trains, self._recall)
         try:
             self._search(plan, executor)
             if not self._stopping():
@@ -153,7 +157,12 @@ class Controller:
             there = {trial.name for trial in self._study.trials()}
             for name, (architecture, params) in plan.baselines.items():
                 if name not in there:
-                    yield self._study.start_baseline(name, architecture, params, plan.base_parameters)
+                    yield self._study.start_given(architecture, params, plan.base_parameters, name)
+        for document in self.record.facts.get("first", ()):
+            admitted = plan.admit(Architecture.from_dict(document))
+            known = {trial.architecture.fingerprint for trial in self._study.trials()}
+            if admitted is not None and admitted[0].fingerprint not in known:
+                yield self._study.start_given(*admitted, plan.base_parameters)
         while (step := self._study.propose()) is not None:
             yield self._study.start(step, plan.base_parameters) if isinstance(step, Proposal) else step
 
@@ -177,11 +186,39 @@ class Controller:
                 detail = f"its controller was lost {trial.attempts} times"
                 report = TrialReport.failure("", "controller_lost", detail)
             if report is not None:
-                self._study.tell(trial.number, report, report.scores.get("holdout"))
+                self._tell(trial, report, plan)
                 continue
             self._study.restart(trial)
             restarted = replace(trial, attempts=trial.attempts + 1)
             yield self._proxy_request(plan, restarted), restarted
+
+    def _earlier(self, plan: Plan) -> list[Trial]:
+        """Return what other searches have trained as this one would."""
+        if plan.spec.warm_start == "none":
+            return []
+        known = self._store.known(self.record.conditions(plan.spec.proxy))
+        return [Trial.from_evaluation(one) for one in known if one.report.source != self.record.id]
+
+    def _recall(self, request: TrialRequest) -> TrialReport | None:
+        """Return the report that another search, or an earlier run of this one, has for a request."""
+        if request.gates is not None:
+            return None
+        architecture = request.decoded
+        for one in self._store.known(self.record.conditions(request.fidelity), architecture.fingerprint):
+            report = one.report.held_to(request.bars) if one.seed == request.seed else None
+            if report is None or report.state == "failed":
+                continue
+            found: dict[str, Any] = {"key": request.key, "source": one.report.source}
+            if report.state == "complete":
+                if not set(request.parts) <= set(report.scores):
+                    continue
+                if request.keep_weights:
+                    kept = weights_path(self._settings, one.report.source, architecture.fingerprint)
+                    if not kept.exists():
+                        continue
+                    found["weights"] = kept.read_bytes()
+            return report.model_copy(update=found)
+        return None
 
     def _proxy_request(self, plan: Plan, trial: Trial) -> TrialRequest:
         key = f"trial {trial.number}.{trial.attempts}"
@@ -203,13 +240,20 @@ class Controller:
     def _finish(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
         self._run_seconds.append(report.seconds)
         self._store.add_evaluation(self.record, "proxy", trial.architecture, plan.spec.proxy, plan.spec.seed, report)
-        told = self._study.tell(trial.number, report, report.scores.get("holdout"))
+        told = self._tell(trial, report, plan)
         finished = [t for t in self._study.trials() if t.state != "running"]
         if len(finished) == FAILURES_IN_A_ROW and all(t.state == "failed" for t in finished):
             raise AutopeftError(
                 f"the first {len(finished)} runs all failed; the last: {report.detail or report.reason}"
             )
         return told
+
+    def _tell(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
+        """Tell a trial's report; a baseline is held to no cap, as it is what the others are compared with."""
+        over = "" if report.state != "complete" or trial.name else plan.over_cap(report)
+        if over:
+            report = TrialReport.failure(report.key, "over_cap", over, report.seconds)
+        return self._study.tell(trial.number, report, report.scores.get("holdout"))
 
     def _may_start(self, plan: Plan, running: int) -> bool:
         if self._stopping():
@@ -226,7 +270,7 @@ class Controller:
 
     def _confirm(self, plan: Plan, executor: Executor) -> None:
         there = self._store.evaluations(self.record, "confirmation")
-        to_confirm = candidates(self._study.trials())
+        to_confirm = candidates(self._study.trials(), plan.objectives)
         waiting = [
             _confirmation_request(plan, trial, seed)
             for seed in range(plan.spec.confirm)
@@ -266,7 +310,7 @@ class Controller:
         work = min(full.rows or rows, rows) * full.epochs / (min(proxy.rows or rows, rows) * proxy.epochs)
         whole = [trial.seconds for trial in self._study.trials() if trial.state == "complete"]
         each = float(work) * sum(whole) / max(1, len(whole))
-        runs = plan.spec.confirm * len(candidates(self._study.trials()))
+        runs = plan.spec.confirm * len(candidates(self._study.trials(), plan.objectives))
         return min(MOST_CONFIRMATION * (plan.budget.seconds or 0.0), each * runs / plan.spec.workers)
 
     # -- time, and stopping -------------------------------------------------------------------------------------------
@@ -313,14 +357,14 @@ class Controller:
         )
 
 
-def open_study(plan: Plan, record: SearchRecord, settings: Settings) -> Study:
-    """Open the study of a search, creating it if the search has none yet."""
+def open_study(plan: Plan, record: SearchRecord, settings: Settings, earlier: Sequence[Trial] = ()) -> Study:
+    """Open the study of a search, creating it if the search has none yet; its sampler learns from earlier trials."""
     return Study(
         storage=open_storage(settings.database_url),
         name=record.name,
         sampler=plan.spec.sampler,
         metric=record.facts["metric"],
-        setting=plan.setting(evidence_folder(settings, record.id)),
+        setting=replace(plan.setting(evidence_folder(settings, record.id)), earlier=earlier),
     )
 
 
@@ -332,15 +376,17 @@ def _confirmation_request(plan: Plan, trial: Trial, seed: int) -> TrialRequest:
 
 def _describe(trial: Trial) -> str:
     what = trial.name or trial.architecture.summary()
+    took = f"known from {trial.source}" if trial.source else f"in {trial.seconds:.1f} s"
     if trial.state == "pruned":
         return f"trial {trial.number}: {what}: {trial.params:,} params, stopped at {trial.share:.0%}: {trial.detail}"
     if trial.score is None:
         return f"trial {trial.number}: {what}: failed ({trial.reason})"
-    return f"trial {trial.number}: {what}: {trial.params:,} params, {trial.score:.4f} in {trial.seconds:.1f} s"
+    return f"trial {trial.number}: {what}: {trial.params:,} params, {trial.score:.4f} {took}"
 
 
 def _describe_run(request: TrialRequest, report: TrialReport) -> str:
     what = f"confirmed {request.decoded.summary()}, seed {request.seed}"
+    took = f"known from {report.source}" if report.source else f"in {report.seconds:.1f} s"
     if report.state == "failed":
         return f"{what}: failed ({report.reason})"
-    return f"{what}: {report.scores['validation']:.4f} in {report.seconds:.1f} s"
+    return f"{what}: {report.scores['validation']:.4f} {took}"

@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from autopeft.architecture import Architecture
 from autopeft.errors import InvalidInput, Problem
 from autopeft.messages import Fidelity, Message, Precision, TaskSpec, TrainingSettings, TrialReport
+from autopeft.storage import write_atomically
 
 
 class Conditions(Message):
@@ -27,6 +28,7 @@ class Conditions(Message):
         model: as it was asked for; ``model_hash`` is what it was.
         task: as it was asked for; ``task_hash`` is what its rows were.
         metric: of the scores.
+        table: file that training was replayed from; None where the model was trained.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Conditions(Message):
     fidelity: Fidelity
     training: TrainingSettings = TrainingSettings()
     precision: Precision = "auto"
+    table: str | None = None
 
     @cached_property
     def key(self) -> str:
@@ -66,10 +69,12 @@ class Evaluation(Message):
         return Architecture.from_dict(self.architecture)
 
 
-def write_evaluations(path: Path, evaluations: Iterable[Evaluation]) -> None:
-    """Write a table, in place of the file that may be there."""
-    with _open(path, "wt") as file:
-        file.writelines(line(evaluation) for evaluation in evaluations)
+def write_evaluations(path: Path, evaluations: Iterable[Evaluation]) -> int:
+    """Write a table, in place of the file that may be there, and return how many there are."""
+    lines = [line(evaluation) for evaluation in evaluations]
+    data = "".join(lines).encode()
+    write_atomically(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    return len(lines)
 
 
 def read_evaluations(path: Path) -> Iterator[Evaluation]:
@@ -80,23 +85,28 @@ def read_evaluations(path: Path) -> Iterator[Evaluation]:
     """
     if not path.is_file():
         raise InvalidInput(Problem("table", str(path), "no such file; `autopeft evaluations --out` writes one"))
-    with _open(path, "rt") as file:
-        for number, text in enumerate(file, 1):
-            if not text.endswith("\n"):
-                return
-            try:
-                yield Evaluation.model_validate_json(text)
-            except ValidationError as error:
-                remedy = f"line {number} is no evaluation: {error.errors()[0]['msg']}"
-                raise InvalidInput(Problem("table", str(path), remedy)) from error
+    for number, text in enumerate(_lines(path), 1):
+        try:
+            yield Evaluation.model_validate_json(text)
+        except ValidationError as error:
+            remedy = f"line {number} is no evaluation: {error.errors()[0]['msg']}"
+            raise InvalidInput(Problem("table", str(path), remedy)) from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file that have an end."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        try:
+            for text in file:
+                if text.endswith(b"\n"):
+                    yield text.decode()
+        except EOFError:  # compressed, and cut short
+            return
+        except (gzip.BadGzipFile, UnicodeDecodeError) as error:
+            remedy = f"no table: {error}; `autopeft evaluations --out` writes one"
+            raise InvalidInput(Problem("table", str(path), remedy)) from error
 
 
 def line(evaluation: Evaluation) -> str:
     """Return an evaluation's line in a table; what is as by default is left out."""
     return evaluation.model_dump_json(exclude_defaults=True) + "\n"
-
-
-def _open(path: Path, mode: str) -> IO[str]:
-    if path.suffix == ".gz":
-        return cast(IO[str], gzip.open(path, mode, encoding="utf-8"))
-    return path.open(mode, encoding="utf-8")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from autopeft.architecture import Architecture, Quantisation
 
 Reason = Literal[
-    "diverged", "out_of_memory", "worker_lost", "timeout", "stopped", "controller_lost", "error", "pruned"
+    "diverged", "out_of_memory", "worker_lost", "timeout", "stopped", "controller_lost", "error", "pruned", "over_cap"
 ]
 Precision = Literal["auto", "float32", "bfloat16"]
 Part = Literal["holdout", "validation", "test"]
@@ -141,6 +141,7 @@ class TrialRequest(Message):
         parts: the splits to score at the best step, beside the held-out rows.
         keep_weights: whether the report carries the trained tensors.
         bars: what the run must reach; below one it is stopped, and its report has the state ``pruned``.
+        latency: whether to time the trained model's predictions.
         wall_limit: seconds after which the run stops itself with reason ``timeout``.
         gates: makes the run a structure search: the architecture holds every placement that has a gate, nothing is
             evaluated, and the report has probabilities in place of scores and weights.
@@ -157,6 +158,7 @@ class TrialRequest(Message):
     parts: tuple[Part, ...] = ("holdout",)
     keep_weights: bool = False
     bars: tuple[Bar, ...] = ()
+    latency: bool = False
     wall_limit: float | None = None
     gates: GateSettings | None = None
 
@@ -194,11 +196,13 @@ class TrialReport(Message):
         head_params: parameters of the task head.
         seconds: wall time of the whole run; ``busy_seconds`` that of training steps and evaluation alone.
         peak_memory: bytes: of the GPU if one was used, else of the process.
+        latency: seconds for one batch of held-out rows, if it was asked for.
         best_step: the step whose weights were scored, of ``steps`` that the run was to take.
         curve: (step, held-out score) of every evaluation.
         center, scale: a regression's output, times ``scale`` and plus ``center``, is in the task's own units.
         weights: trained tensors in safetensors format, if they were asked for.
         probabilities: of the gates, by placement in the architecture's order; empty after plain training.
+        source: id of the search whose run this is, where it was not run again.
     """
 
     key: str
@@ -212,6 +216,7 @@ class TrialReport(Message):
     seconds: float = 0.0
     busy_seconds: float = 0.0
     peak_memory: int = 0
+    latency: float = 0.0
     best_step: int = 0
     steps: int = 0
     curve: tuple[tuple[int, float], ...] = ()
@@ -220,6 +225,7 @@ class TrialReport(Message):
     device: str = ""
     weights: bytes | None = Field(default=None, exclude=True, repr=False)
     probabilities: tuple[float, ...] = ()
+    source: str = ""
 
     def held_to(self, bars: Sequence[Bar]) -> TrialReport | None:
         """Return the report that the same run gives under these bars; None where this one ends too early to tell."""
@@ -275,8 +281,14 @@ class SearchSpec(Message):
     Attributes:
         budget: ``40`` (trials), ``30m`` or ``2h`` (wall time), ``4gpu-h``.
         max_params: cap on the trainable parameters, as a number or a percentage of the base model (``2%``).
+        objectives: ``params`` and ``score``, and what else is minimised (see :mod:`autopeft.objectives`).
+        caps: most of a measured quantity, as ``{"memory": "8GB"}``; a trial above it counts as failed.
         param_budgets: numbers of trainable parameters, or percentages of the base model, to search at; for a sampler
             that searches so.
+        table: file of recorded runs, for the executor that replays them.
+        warm_start: what earlier searches give: ``same`` (runs of the same model, task and training are not run again,
+            and the sampler learns from them), ``all`` (as well, what was on the fronts of other tasks is tried first),
+            the id or name of a search (the same with that search's front), or ``none``.
         policy: which trials are stopped early; None takes ``optimistic``, or ``none`` where the sampler needs every
             trial's score.
         gates: how gates are trained, for a sampler that does so.
@@ -292,10 +304,14 @@ class SearchSpec(Message):
     space: str = "autopeft"
     budget: str = "40"
     max_params: str | None = None
+    objectives: tuple[str, ...] = ("params", "score")
+    caps: dict[str, str] = {}
     param_budgets: tuple[str, ...] = ()
     sampler: str = "known_cost"
     policy: str | None = None
     executor: str = "ray"
+    table: str | None = None
+    warm_start: str = "same"
     workers: int = Field(default=2, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
     quantise: Quantisation = "none"

@@ -18,10 +18,30 @@ def non_dominated(points: Sequence[Point]) -> list[int]:
     best = -math.inf
     numbers = [i for i, point in enumerate(points) if not any(map(math.isnan, point))]
     for index in sorted(numbers, key=lambda i: (points[i][0], -points[i][1], i)):
-        if points[index][1] > best:
+        if not front or points[index][1] > best:
             front.append(index)
             best = points[index][1]
     return front
+
+
+def non_dominated_of_many(points: Sequence[tuple[float, ...]]) -> list[int]:
+    """Return the indices of the non-dominated points with further objectives, by ascending cost.
+
+    The first number of a point is its cost, the second its score, and of every further one less is better. Of points
+    that are equal in all, the first alone is kept; one that holds NaN never is.
+    """
+    losses = [(point[0], -point[1], *point[2:]) for point in points]
+    numbers = [i for i, loss in enumerate(losses) if not any(map(math.isnan, loss))]
+
+    def is_beaten(index: int) -> bool:
+        mine = losses[index]
+        return any(
+            all(a <= b for a, b in zip(losses[other], mine, strict=True)) and (losses[other] != mine or other < index)
+            for other in numbers
+            if other != index
+        )
+
+    return sorted((i for i in numbers if not is_beaten(i)), key=lambda i: (losses[i], i))
 
 
 def hypervolume(points: Iterable[Point], reference: Point) -> float:

@@ -18,6 +18,7 @@ from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
 from autopeft.stored import evidence_folder, read_answer, weights_path
 from autopeft.trial import Trial, open_storage, read_trials
+from autopeft.warm_start import first_architectures
 from autopeft.winner import make_recipe
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Search:
 
         plan, facts = submit_options(options)
         self._settings, self._store = _open()
+        first = first_architectures(self._store, self._settings, plan.spec.warm_start, facts["model_hash"])
+        if not plan.needs_scores:
+            facts["first"] = [architecture.to_dict() for architecture in first]
         self._record = self._store.create(plan.spec, facts)
 
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autopeft.answer import Answer, make_answer
+from autopeft.objectives import further
 from autopeft.settings import Settings
 from autopeft.store import Store
 from autopeft.trial import Trial
@@ -21,6 +22,7 @@ def read_answer(store: Store, name: str, trials: Sequence[Trial]) -> Answer:
         facts=record.facts,
         trials=trials,
         confirmations=store.evaluations(record, "confirmation"),
+        objectives=further(record.spec.objectives),
     )
 
 

@@ -22,9 +22,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autopeft.architecture import Architecture, Scalar
 from autopeft.messages import TrialReport
+from autopeft.objectives import measures
 from autopeft.samplers import SAMPLERS
 from autopeft.samplers.base import Proposal, Setting, Step
-from autopeft.samplers.memory import readable
+from autopeft.samplers.memory import directions, readable
 from autopeft.space import Point
 from autopeft.trial import Trial, is_recorded
 
@@ -49,12 +50,13 @@ class Study:
             self._record = optuna.create_study(
                 storage=storage,
                 study_name=name,
-                directions=["minimize", "maximize"],
+                directions=directions(setting.objectives),
                 sampler=self._chosen,
                 load_if_exists=True,
             )
             if self._record.metric_names is None:
-                self._record.set_metric_names(["params", metric])
+                self._record.set_metric_names(["params", metric, *setting.objectives])
+        self._objectives = setting.objectives
         self._study_id = storage.get_study_id_from_name(name)
         past = [(Trial.from_record(frozen), frozen.params) for frozen in self._recorded()]
         self._chooser = SAMPLERS.get(sampler).choose(replace(setting, past=past))
@@ -81,8 +83,15 @@ class Study:
         self._tokens[number] = proposal.token
         return self._started(number, "", proposal.architecture, proposal.params, base_parameters)
 
-    def start_baseline(self, name: str, architecture: Architecture, params: int, base_parameters: int) -> Trial:
-        """Record a hand-made architecture as a running trial; it is no point of the space."""
+    def start_given(self, architecture: Architecture, params: int, base_parameters: int, name: str = "") -> Trial:
+        """Record an architecture that the sampler did not propose as a running trial; it is no point of the space.
+
+        Args:
+            architecture: in its normal form.
+            params: of it.
+            base_parameters: of the base model.
+            name: of a baseline.
+        """
         return self._started(self._record.ask().number, name, architecture, params, base_parameters)
 
     def restart(self, trial: Trial) -> None:
@@ -95,6 +104,8 @@ class Study:
         if not frozen.state.is_finished():
             self._set_attribute(number, "seconds", round(report.seconds, 3))
             self._set_attribute(number, "device", report.device)
+            if report.source:
+                self._set_attribute(number, "source", report.source)
             if report.curve:
                 self._set_attribute(number, "steps", report.steps)
                 self._set_attribute(number, "curve", report.curve)
@@ -103,7 +114,9 @@ class Study:
                 self._set_attribute(number, "detail", report.detail[-500:])
                 self._record.tell(number, state=TrialState.PRUNED if report.state == "pruned" else TrialState.FAIL)
             else:
-                self._record.tell(number, [float(frozen.user_attrs["params"]), score])
+                found = measures(report, self._objectives)
+                self._set_attribute(number, "measures", found)
+                self._record.tell(number, [float(frozen.user_attrs["params"]), score, *found.values()])
         return self._show(number, self._tokens.pop(number, None))
 
     def drop_unrecorded(self) -> None:

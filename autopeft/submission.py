@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from autopeft.baselines import baselines
 from autopeft.budget import Budget, parse_budget, parse_params
 from autopeft.documents import parse_rest
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
-from autopeft.messages import Fidelity, SearchSpec, TrialRequest
+from autopeft.messages import Fidelity, SearchSpec, TrialReport, TrialRequest
 from autopeft.modules.count import count_parameters
 from autopeft.modules.plan import normalise
+from autopeft.objectives import BYTES_PER_PARAMETER, OBJECTIVES, further, measures, parse_caps
 from autopeft.policies import POLICIES, Policy
 from autopeft.registry import EXECUTORS, Registry
 from autopeft.samplers import SAMPLERS
@@ -48,6 +49,8 @@ class Plan:
 
     Attributes:
         cap: most trainable parameters, or None.
+        caps: most of what is measured on a run, in bytes or seconds.
+        objectives: what is minimised beside the parameters.
         param_budgets: numbers of trainable parameters to search at.
         base_parameters: of the base model without a head.
     """
@@ -58,12 +61,19 @@ class Plan:
     space: SearchSpace
     cap: int | None
     param_budgets: tuple[int, ...] = ()
+    caps: Mapping[str, float] = field(default_factory=dict)
+    objectives: tuple[str, ...] = ()
 
     @property
     def policy(self) -> Policy:
         """Which trials are stopped early."""
-        default = "none" if SAMPLERS.get(self.spec.sampler).needs_scores else DEFAULT_POLICY
-        return POLICIES.get(self.spec.policy or default)
+        whole = self.needs_scores or self.objectives
+        return POLICIES.get(self.spec.policy or ("none" if whole else DEFAULT_POLICY))
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether the sampler makes the whole plan of what is tried, and needs every trial's score."""
+        return SAMPLERS.get(self.spec.sampler).needs_scores
 
     @property
     def base_parameters(self) -> int:
@@ -93,8 +103,15 @@ class Plan:
             training=self.spec.training,
             precision=self.spec.precision,
             seed=seed,
+            latency="latency" in (*self.objectives, *self.caps),
             wall_limit=self.spec.trial_timeout,
         )
+
+    def over_cap(self, report: TrialReport) -> str:
+        """Return which cap a complete run is over, with what it came to; empty where it is within all."""
+        found = measures(report, self.caps)
+        over = [(OBJECTIVES[name], name) for name, value in found.items() if value > self.caps[name]]
+        return "; ".join(f"{name} {o.text(found[name])}, cap {o.text(self.caps[name])}" for o, name in over)
 
     def setting(self, folder: Path) -> Setting:
         """Return what the sampler chooses in; it keeps its files in the folder."""
@@ -105,6 +122,7 @@ class Plan:
             self.spec.seed,
             self.admit,
             cap=self.cap,
+            objectives=self.objectives,
             trials=trials,
             param_budgets=self.param_budgets,
             gates=self.spec.gates,
@@ -154,6 +172,7 @@ def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[
 
     spec = attempt(lambda: _with_absolute_paths(spec)) or spec
     plan = attempt(lambda: make_plan(spec))
+    problems += _table_problems(spec)
     attempt(lambda: _require_files(find_model(spec.model)))
     in_doubt = any(problem.field.startswith("task") for problem in known)
     task: TaskData | None = None if in_doubt else attempt(lambda: load_task(spec.task))
@@ -211,9 +230,22 @@ def make_plan(spec: SearchSpec) -> Plan:
             budgets.append(parse_params("param-budgets", text, 1 if model is None else model.parameters))
         except InvalidInput as error:
             problems.extend(error.problems)
+    caps: dict[str, float] = {}
+    objectives: tuple[str, ...] = ()
+    try:
+        objectives = further(spec.objectives)
+    except InvalidInput as error:
+        problems.extend(error.problems)
+    try:
+        caps = parse_caps(spec.caps)
+    except InvalidInput as error:
+        problems.extend(error.problems)
     if problems or model is None or space is None:
         raise InvalidInput(*problems)
-    plan = Plan(spec, budget, model, space, cap, tuple(budgets))
+    if "bytes" in caps:  # known before training, so nothing above it is trained
+        most = int(caps.pop("bytes") / BYTES_PER_PARAMETER)
+        cap = most if cap is None else min(cap, most)
+    plan = Plan(spec, budget, model, space, cap, tuple(budgets), caps, objectives)
     _check_feasible(plan)
     return plan
 
@@ -240,6 +272,8 @@ def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
     changes: dict[str, Any] = {}
     if model.local and spec.model not in BUNDLED:
         changes["model"] = model.location
+    if spec.table is not None:
+        changes["table"] = str(Path(os.path.expanduser(spec.table)).resolve())
     if task.exists():
         changes["task"] = spec.task.model_copy(update={"name": str(task.resolve())})
     if Path(os.path.expanduser(spec.space)).is_file() and spec.space not in space_names():
@@ -262,7 +296,14 @@ def _check_feasible(plan: Plan) -> None:
     if plan.param_budgets and not sampler.takes_param_budgets:
         remedy = f"sampler {plan.spec.sampler!r} finds a whole front by itself; max-params caps it"
         raise InvalidInput(Problem("param-budgets", ", ".join(plan.spec.param_budgets), remedy))
-    if sampler.needs_scores and plan.spec.policy not in (None, "none"):
+    if plan.objectives and not sampler.takes_more_objectives:
+        can = ", ".join(name for name, one in SAMPLERS.all().items() if one.takes_more_objectives)
+        remedy = f"sampler {plan.spec.sampler!r} minimises parameters alone; choose one of {can}"
+        raise InvalidInput(Problem("objectives", ",".join(plan.spec.objectives), remedy))
+    if plan.objectives and plan.spec.policy not in (None, "none"):
+        remedy = "a trial behind in its score may be ahead in another objective; leave policy out, or give none"
+        raise InvalidInput(Problem("policy", plan.spec.policy, remedy))
+    if plan.needs_scores and plan.spec.policy not in (None, "none"):
         remedy = f"sampler {plan.spec.sampler!r} compares the scores of all trials; leave policy out, or give none"
         raise InvalidInput(Problem("policy", plan.spec.policy, remedy))
     problems = list(sampler.check(plan.setting(Path())))
@@ -274,6 +315,8 @@ def _as_document(options: dict[str, Any]) -> dict[str, Any]:
     document = dict(options)
     if isinstance(document.get("task"), str):
         document["task"] = {"name": document["task"]}
+    if isinstance(document.get("objectives"), str):
+        document["objectives"] = [name.strip() for name in document["objectives"].split(",")]
     for key in ("budget", "max_params"):
         if isinstance(document.get(key), (int, float)):
             document[key] = str(document[key])
@@ -294,6 +337,15 @@ def _name_problems(name: str | None) -> Iterator[Problem]:
         yield Problem("name", name, "begins with '-', as options do; begin with a letter or a digit")
     if re.fullmatch(r"s-[0-9a-f]{8}", name):
         yield Problem("name", name, "looks like an id, which every search is given; choose another")
+
+
+def _table_problems(spec: SearchSpec) -> Iterator[Problem]:
+    if spec.executor == "replay" and spec.table is None:
+        yield Problem("table", None, "the executor 'replay' needs one: --table FILE, as `autopeft evaluations` writes")
+    if spec.executor != "replay" and spec.table is not None:
+        yield Problem("table", spec.table, "only the executor 'replay' reads one; add --executor replay")
+    if spec.table is not None and not Path(spec.table).is_file():
+        yield Problem("table", spec.table, "no such file; `autopeft evaluations --out` writes one")
 
 
 def _require_files(source: ModelSource) -> None:

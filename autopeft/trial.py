@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from autopeft.architecture import Architecture
 from autopeft.database import create_folder, engine_options, protect
+from autopeft.evaluation import Evaluation
 from autopeft.messages import place
 
 # Waits between attempts to open a database whose tables another process is creating, in seconds.
@@ -34,6 +36,8 @@ class Trial:
         state: ``running``, ``complete``, ``pruned`` (stopped early by a policy) or ``failed``; a trial that is neither
             running nor complete has a reason, and mostly a detail.
         attempts: how often the run was started.
+        measures: what it came to in the search's further objectives.
+        source: id of the search whose run this is, where it was not run again.
         steps: that the run was to take.
         curve: (step, held-out score) of every evaluation, of a pruned run too.
     """
@@ -48,6 +52,8 @@ class Trial:
     seconds: float
     attempts: int
     detail: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
     steps: int = 0
     curve: tuple[tuple[int, float], ...] = ()
 
@@ -76,8 +82,30 @@ class Trial:
             seconds=attributes.get("seconds", 0.0),
             attempts=attributes["attempts"],
             detail=attributes.get("detail", ""),
+            measures=attributes.get("measures", {}),
+            source=attributes.get("source", ""),
             steps=attributes.get("steps", 0),
             curve=tuple((step, score) for step, score in attributes.get("curve", ())),
+        )
+
+    @classmethod
+    def from_evaluation(cls, evaluation: Evaluation) -> Trial:
+        """Return another search's run as a trial without a number."""
+        report = evaluation.report
+        return cls(
+            number=-1,
+            name="",
+            architecture=evaluation.decoded,
+            params=report.params,
+            score=report.scores.get("holdout"),
+            state=report.state,
+            reason=report.reason,
+            seconds=report.seconds,
+            attempts=1,
+            detail=report.detail,
+            source=report.source,
+            steps=report.steps,
+            curve=report.curve,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,7 +120,9 @@ class Trial:
             "score": self.score,
             "curve": [[step, score] for step, score in self.curve],
             "steps": self.steps,
+            "source": self.source,
             "seconds": self.seconds,
+            "measures": dict(self.measures),
             "fingerprint": self.architecture.fingerprint,
             "architecture": self.architecture.to_dict(),
         }

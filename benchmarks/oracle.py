@@ -1,7 +1,7 @@
 """Record what many architectures come to, at every rung, as a table that `--executor replay` trains from.
 
-    python benchmarks/oracle.py OUT.jsonl docstrings
     python benchmarks/oracle.py OUT.jsonl path/to/trec
+    python benchmarks/oracle.py OUT.jsonl docstrings 64    (texts cut after 64 tokens)
 
 Of the `autopeft` space: random architectures spread over the cost axis, then changes of what is on their front, where
 searches spend most of their trials. Of the `layerwise` space: random ones spread over the cost axis. The baselines and
@@ -23,7 +23,7 @@ from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
 from autopeft.baselines import baselines
 from autopeft.evaluation import Conditions, Evaluation, line, read_evaluations, write_evaluations
-from autopeft.messages import Fidelity, TaskSpec, TrialRequest
+from autopeft.messages import Fidelity, TaskSpec, TrainingSettings, TrialRequest
 from autopeft.modules.plan import normalise
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.samplers.base import Setting
@@ -34,6 +34,8 @@ from autopeft.tasks import load_task
 
 MODEL = "minilm"
 FIDELITY = Fidelity(rows=400, epochs=3, evaluations=1, rungs=(1 / 9, 1 / 3, 2 / 3), held_out_rows=400)
+# 75 steps on 400 rows: with batches of 32, ranks at a third of the training say little of those at its end.
+TRAINING = TrainingSettings(batch_size=16)
 SPREAD = {"autopeft": 200, "layerwise": 100}
 CHANGED = 100
 SEEDS = (0, 1, 2)
@@ -44,18 +46,19 @@ EVERY = 6
 class Oracle:
     """What is recorded so far, and what is to come."""
 
-    def __init__(self, out: Path, task: str) -> None:
+    def __init__(self, out: Path, task: TaskSpec) -> None:
         self.out = out
-        self.task = TaskSpec(name=task)
+        self.task = task
         self.model = describe_model(MODEL)
         data = load_task(self.task)
         self.conditions = Conditions(
             model=MODEL,
             model_hash=self.model.fingerprint,
-            task=TaskSpec(name=Path(task).name),
+            task=task.model_copy(update={"name": Path(task.name).name}),
             task_hash=data.fingerprint,
             metric=data.metric,
             fidelity=FIDELITY,
+            training=TRAINING,
         )
         self.versions = package_versions()
         self.recorded: dict[tuple[str, int], Evaluation] = {}
@@ -79,6 +82,7 @@ class Oracle:
                 task=self.task,
                 architecture=architecture.to_dict(),
                 fidelity=FIDELITY,
+                training=TRAINING,
                 seed=seed,
             )
             for key, (architecture, seed) in wanted.items()
@@ -137,7 +141,8 @@ def _rng(name: str) -> random.Random:
 
 
 def main() -> None:
-    oracle = Oracle(Path(sys.argv[1]), sys.argv[2])
+    length = {"max_length": int(sys.argv[3])} if len(sys.argv) > 3 else {}
+    oracle = Oracle(Path(sys.argv[1]), TaskSpec(name=sys.argv[2], **length))
     made = [
         normalise(architecture, oracle.model.geometry) for architecture in baselines(oracle.model.geometry).values()
     ]

@@ -126,7 +126,7 @@ def test_the_spread_goes_on_where_it_was_after_a_resume_and_does_not_count_basel
     storage = InMemoryStorage()
     study = make("tpe", storage=storage)
     architecture, params = admit_up_to()(Architecture((Placement("ia3", "ffn.hidden", 0),)))
-    baseline = study.start_baseline("(IA)^3", architecture, params, BASE)
+    baseline = study.start_given(architecture, params, BASE, "(IA)^3")
     study.tell(baseline.number, report(), 0.5)
     run(study, 5)
     costs = [cost_axis(t.params) for t in run(make("tpe", storage=storage), 3)]
@@ -177,7 +177,7 @@ def test_a_baseline_is_not_proposed_again(file):
     architecture, params = admit_up_to()(
         Architecture(tuple(Placement("lora", "attention.query", layer, 4) for layer in range(4)))
     )
-    study.start_baseline("LoRA 4", architecture, params, BASE)
+    study.start_given(architecture, params, BASE, "LoRA 4")
     assert sorted(t.architecture.placements[0].size for t in iter(lambda: step(study), None)) == [1, 64]
 
 

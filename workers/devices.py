@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import re
 import resource
+from pathlib import Path
 
 import torch
 
@@ -43,10 +46,26 @@ def device_name(device: torch.device, dtype: torch.dtype) -> str:
     return f"{device.type} ({kind}, {str(dtype).removeprefix('torch.')})"
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin a new peak: of the GPU, or of this process where its system can (Linux, by ``clear_refs``)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: torch.device) -> int:
-    """Return the peak memory in bytes: of the GPU since the last reset, or of this process since its start."""
+    """Return the peak memory in bytes since the last reset: of the GPU, or of this process.
+
+    A process keeps what it once had, so that on a CPU a run's peak is at least what the runs before it left.
+    """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError):
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +15,7 @@ from autopeft.tasks.metrics import score_all
 from workers.data import EncodedSplit
 
 EVALUATION_BATCH = 64
+TIMED_BATCH, TIMES = 32, 5
 
 
 @torch.inference_mode()
@@ -26,6 +30,24 @@ def predict_logits(model: PreTrainedModel, split: EncodedSplit, batch_size: int 
         logits[rows] = out
     assert logits is not None, "a split has rows"
     return logits
+
+
+@torch.inference_mode()
+def time_predictions(model: PreTrainedModel, split: EncodedSplit) -> float:
+    """Return the median time of a prediction for one batch of :data:`TIMED_BATCH` rows, in seconds.
+
+    The first prediction is not counted. The rows are those of middle length.
+    """
+    device = next(model.parameters()).device
+    order = sorted(range(len(split)), key=lambda i: len(split.ids[i]))
+    first = max(0, (len(order) - TIMED_BATCH) // 2)
+    batch = split.batch(order[first : first + TIMED_BATCH]).to(device)
+    seconds = []
+    for _ in range(1 + TIMES):
+        started = time.perf_counter()
+        model(**batch.inputs).logits.cpu()  # waits for a GPU
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
 
 
 def score_split(model: PreTrainedModel, split: EncodedSplit, kind: Kind) -> dict[str, float]:

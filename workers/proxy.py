@@ -18,8 +18,8 @@ from autopeft.base_models import describe_model
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.modules.attach import Attachment
 from workers.data import EncodedTask
-from workers.devices import device_name, peak_memory, ran_out_of_memory
-from workers.evaluation import score_split
+from workers.devices import device_name, peak_memory, ran_out_of_memory, reset_peak_memory
+from workers.evaluation import score_split, time_predictions
 from workers.residency import Residency
 from workers.structure import search_structure
 from workers.training import TrainingStopped, train
@@ -52,8 +52,7 @@ def run(request: TrialRequest) -> TrialReport:
 def _run(request: TrialRequest, residency: Residency, started: float) -> TrialReport:
     model, task = residency.model(request), residency.task(request)
     device = residency.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak_memory(device)
     geometry = describe_model(request.model).geometry
     deadline = None if request.wall_limit is None else started + request.wall_limit
     with Attachment(model, request.decoded, geometry, request.seed) as attachment:
@@ -106,6 +105,7 @@ def _train(request: TrialRequest, attachment: Attachment, task: EncodedTask, dea
         "state": "complete",
         **went,
         "best_step": outcome.best_step,
+        "latency": time_predictions(model, held_out) if request.latency else 0.0,
         "weights": save(attachment.state_dict()) if request.keep_weights else None,
     }
 

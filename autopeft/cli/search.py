@@ -67,6 +67,23 @@ def command(
             show_default="none",
         ),
     ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            help="params,score and what else to minimise: memory, latency, train_time, bytes. The samplers tpe, gp, "
+            "nsga2 and random take more than two.",
+            metavar="LIST",
+            show_default="params,score",
+        ),
+    ] = None,
+    cap: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Most of a measured quantity: memory=8GB, latency=20ms, train_time=90s, bytes=500kB. May be given "
+            "several times.",
+            metavar="NAME=AMOUNT",
+        ),
+    ] = None,
     param_budgets: Annotated[
         str | None,
         typer.Option(
@@ -144,12 +161,39 @@ def command(
             rich_help_panel=SEARCH,
         ),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="Which trials are stopped early: `autopeft policies`.",
+            metavar="NAME",
+            show_default="optimistic, where the sampler allows it",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            help="What earlier searches give. same: runs of this task are not trained twice, and are learned from; "
+            "all: what was on other tasks' fronts is tried first, too; a search: the same with its front; none.",
+            metavar="FROM",
+            show_default=DEFAULT.warm_start,
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     executor: Annotated[
         str | None,
         typer.Option(
-            help="ray trains in several processes; inline in this one, the same way every time.",
+            help="ray trains in several processes; inline in this one, the same way every time; replay not at all.",
             metavar="NAME",
             show_default=DEFAULT.executor,
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="Recorded runs for the executor replay: what `autopeft evaluations --out` wrote.",
+            metavar="FILE",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -225,6 +269,15 @@ def command(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    rungs: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of a trial's training after which it may be stopped, as 1/9,1/3.",
+            metavar="LIST",
+            show_default="1/9,1/3",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     full_rows: Annotated[
         str | None,
         typer.Option(
@@ -266,7 +319,9 @@ def command(
     document = _read_job(job)
     given = {
         "model": model, "space": space, "budget": budget, "max_params": max_params, "param_budgets": param_budgets,
-        "sampler": sampler, "executor": executor, "workers": workers, "seed": seed, "confirm": confirm,
+        "objectives": objectives, "caps": _caps(cap),
+        "sampler": sampler, "policy": policy, "warm_start": warm_start, "executor": executor, "table": table,
+        "workers": workers, "seed": seed, "confirm": confirm,
         "baselines": baselines, "name": name, "quantise": quantise, "precision": precision,
         "trial_timeout": trial_timeout,
     }  # fmt: skip
@@ -276,7 +331,7 @@ def command(
         "max_length": max_length, "encoding": encoding,
     })  # fmt: skip
     _merge(document, "gates", {"order": gate_order})
-    _merge(document, "proxy", {"rows": proxy_rows, "epochs": proxy_epochs})
+    _merge(document, "proxy", {"rows": proxy_rows, "epochs": proxy_epochs, "rungs": _shares(rungs)})
     _merge(document, "full", {"rows": full_rows, "epochs": full_epochs})
     run_and_print(Search(**document), as_json)
 
@@ -325,6 +380,28 @@ def _read_job(path: Path | None) -> dict[str, Any]:
         remedy = f"a job file ends in .yaml; a task is given as --task {shlex.quote(str(path))}"
         raise InvalidInput(Problem("job", str(path), remedy))
     return read_yaml(path)
+
+
+def _caps(given: list[str] | None) -> dict[str, str] | None:
+    """Return the caps by name; what is not NAME=AMOUNT is left for the request to refuse."""
+    return (
+        None if given is None else {name.strip(): amount for name, _, amount in (one.partition("=") for one in given)}
+    )
+
+
+def _shares(text: str | None) -> list[str] | None:
+    """Return the shares of a list, fractions as decimals; what is no number is left for the request to refuse."""
+    from fractions import Fraction
+
+    if text is None:
+        return None
+    shares = []
+    for part in text.split(",") if text.strip() else ():
+        try:
+            shares.append(str(float(Fraction(part.strip()))))
+        except (ValueError, ZeroDivisionError):
+            shares.append(part.strip())
+    return shares
 
 
 def _merge(document: dict[str, Any], key: str, given: dict[str, Any]) -> None:

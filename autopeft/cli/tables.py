@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autopeft.answer import Answer, Row
+from autopeft.objectives import OBJECTIVES
 
 
 def print_answer(answer: Answer, console: Console) -> None:
@@ -22,11 +23,10 @@ def print_answer(answer: Answer, console: Console) -> None:
     for choice in ("best", "knee"):
         picks.setdefault(answer.pick(choice).trial, []).append(choice)
     title = f"Pareto front of {escape(answer.name)}: {answer.metric}, {evidence}"
-    console.print(_rows(title, answer.front, lambda row: ", ".join(picks.get(row.trial, []))))
+    console.print(_rows(title, answer, answer.front, lambda row: ", ".join(picks.get(row.trial, []))))
     if answer.baselines:
-        console.print(
-            _rows("Baselines", answer.baselines, lambda row: "on the front" if row.trial in front else "dominated")
-        )
+        place = {row.trial: "on the front" if row.trial in front else "dominated" for row in answer.baselines}
+        console.print(_rows("Baselines", answer, answer.baselines, lambda row: place[row.trial]))
     if answer.baseline_hypervolume > 0:
         ratio = answer.hypervolume / answer.baseline_hypervolume
         console.print(
@@ -35,10 +35,12 @@ def print_answer(answer: Answer, console: Console) -> None:
         )
 
 
-def _rows(title: str, rows: Iterable[Row], note: Callable[[Row], str]) -> Table:
+def _rows(title: str, answer: Answer, rows: Iterable[Row], note: Callable[[Row], str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading, right in (("trial", True), ("params", True), ("%", True), ("score", True), ("seeds", True)):
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for name in answer.objectives:
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("architecture", overflow="fold")
     table.add_column("", no_wrap=True)
     for row in rows:
@@ -48,6 +50,7 @@ def _rows(title: str, rows: Iterable[Row], note: Callable[[Row], str]) -> Table:
             f"{row.params_percent:.3f}",
             score_text(row),
             str(row.seeds),
+            *(OBJECTIVES[name].text(row.measures[name]) for name in answer.objectives),
             escape(row.name),
             note(row),
         )

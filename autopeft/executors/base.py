@@ -37,10 +37,12 @@ class ExecutorOptions:
     Attributes:
         workers: processes that train at the same time.
         ray_address: of a running cluster; None starts one on this machine.
+        table: file of recorded runs that stand in for training.
     """
 
     workers: int
     ray_address: str | None = None
+    table: str | None = None
 
 
 @dataclass(frozen=True)

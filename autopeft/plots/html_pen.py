@@ -12,7 +12,7 @@ from autopeft.answer import Row
 from autopeft.plots.page import Line, Page
 from autopeft.plots.palette import BASELINE, INK
 from autopeft.plots.sizes import SMALL, WIDTH
-from autopeft.plots.wording import architecture_text, evidence_text, percent_text
+from autopeft.plots.wording import architecture_text, evidence_text, measures_text, percent_text
 
 SCALE = 0.7  # of a pixel of the chart's page: 1120 of them side by side
 FONT = "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
@@ -85,6 +85,7 @@ def row_text(number: int, row: Row) -> str:
         f"trial   {row.trial}",
         f"params  {row.params:,} ({percent_text(row.params_percent)} of the base model)",
         f"score   {escape(evidence_text(row))}",
+        *(f"{name}  {escape(text)}" for name, text in zip(row.measures, measures_text(row), strict=True)),
         "",
         *map(escape, architecture_text(row.architecture)),
     ]

@@ -13,6 +13,7 @@ from autopeft.plots.axis import ParamsAxis
 from autopeft.plots.labels import Box, Label, Wish, place
 from autopeft.plots.palette import BASELINE_TEXT, INK
 from autopeft.plots.sizes import BODY, PANEL_WIDTH
+from autopeft.plots.wording import measures_text
 
 HEIGHT = 680
 FRONT_RADIUS, CROWDED_RADIUS, BASELINE_RADIUS, OTHER_RADIUS = 16.0, 9.0, 11.0, 5.0
@@ -95,6 +96,7 @@ class TradeOff:
     def _wish(self, mark: Mark) -> Wish | None:
         number = [str(mark.number)] if mark.number and self.crowded else []
         name = [mark.row.name] if mark.row.baseline else []
+        name += measures_text(mark.row)
         knee = ["knee"] if mark is self.knee else []
         text = "  ".join([*number, *name, *knee])
         radius = self.front_radius if mark.number else BASELINE_RADIUS

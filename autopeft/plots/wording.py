@@ -6,6 +6,7 @@ from itertools import groupby
 
 from autopeft.answer import Answer, Row
 from autopeft.architecture import Architecture
+from autopeft.objectives import OBJECTIVES
 from autopeft.plots.palette import module_name
 
 MOST_LINES = 30
@@ -40,9 +41,16 @@ def evidence_text(row: Row) -> str:
     return f"{score_text(row.score)}{spread} ({runs}, {'confirmed' if row.confirmed else 'proxy'})"
 
 
+def measures_text(row: Row) -> list[str]:
+    """Return what a row came to in each of the further objectives."""
+    return [OBJECTIVES[name].text(value) for name, value in row.measures.items()]
+
+
 def subtitle(answer: Answer) -> str:
-    """Return what the scores are, and whether the search is still under way."""
+    """Return what the scores are, what else is minimised, and whether the search is still under way."""
     scores = _confirmation(answer) if answer.confirmed else "proxy scores, not confirmed"
+    if answer.objectives:
+        scores += f"  ·  labels: {', '.join(answer.objectives)}, minimised too"
     return scores if answer.state == "complete" else f"{scores}  ·  search {answer.state}"
 
 

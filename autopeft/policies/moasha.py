@@ -26,18 +26,18 @@ def _bars(params: int, fidelity: Fidelity, past: Sequence[Trial]) -> tuple[Bar, 
 
 
 def _least_score(cost: float, there: Sequence[Point]) -> float | None:
-    """Return the least score, among those that came to the rung, with which a trial of this cost goes on.
+    """Return the least score at the rung with which a trial of this cost goes on, or None where any does.
 
-    None where any does. A higher score never ranks a trial lower, so the scores are searched by halves.
+    A higher score never comes to a later front, so that scores are searched by halves: those that came, and what is
+    just above and below them. Inside a front a higher score may be ranked a little lower, where others are near.
     """
     if len(there) + 1 < REDUCTION:
         return None
     kept = math.ceil((len(there) + 1) / REDUCTION)
-    scores = sorted({score for _, score in there})
-    found = bisect.bisect_left(scores, True, key=lambda score: _rank([*there, (cost, score)]) < kept)
-    if found == len(scores):
-        return math.nextafter(scores[-1], math.inf)
-    return scores[found]
+    came = sorted({score for _, score in there})
+    tried = [came[0] - 1.0, *(score for one in came for score in (one, math.nextafter(one, math.inf)))]
+    found = bisect.bisect_left(tried, True, key=lambda score: _rank([*there, (cost, score)]) < kept)
+    return None if found == 0 else tried[min(found, len(tried) - 1)]
 
 
 def _rank(points: Sequence[Point]) -> int:

@@ -36,7 +36,13 @@ def ask_tell(*, summary: str, source: str, create: Create, spread: int = 0) -> S
         create: makes the Optuna sampler for a space and a seed.
         spread: how many first points are spread evenly over the cost axis instead of asked from the sampler.
     """
-    return Sampler(summary, source, lambda setting: AskTell(setting, create, spread), spread=spread)
+    return Sampler(
+        summary,
+        source,
+        lambda setting: AskTell(setting, create, spread),
+        takes_more_objectives=True,
+        spread=spread,
+    )
 
 
 class AskTell:
@@ -50,10 +56,12 @@ class AskTell:
         seed = setting.seed + 1_000_003 * len(setting.past)
         self._random = random.Random(seed)
         self._first = Spread(setting, self._random)
-        self._memory = Memory(setting.space, create(setting.space, seed))
+        self._memory = Memory(setting.space, create(setting.space, seed), setting.objectives)
         self._known: dict[str, Trial] = {}
+        self._proposed = 0
         for trial, point in setting.past:
             self._known[trial.architecture.fingerprint] = trial
+            self._proposed += bool(point)
             self._memory.add(point, trial)
 
     def propose(self) -> Proposal | None:
@@ -62,9 +70,8 @@ class AskTell:
         Raises:
             NoFeasibleArchitecture: neither the sampler nor thousands of random draws met the caps.
         """
-        points = len([trial for trial in self._known.values() if not trial.name])
-        if points < self._spread:
-            spread = self._propose_by_cost(points)
+        if self._proposed < self._spread:
+            spread = self._propose_by_cost(self._proposed)
             if spread is not None:
                 return spread
         for _ in range(PATIENCE):
@@ -77,7 +84,11 @@ class AskTell:
     def see(self, trial: Trial, token: optuna.Trial | None) -> None:
         """Tell the sampler of a finished trial; a running one is not proposed again."""
         self._known[trial.architecture.fingerprint] = trial
-        if token is not None and trial.state != "running":
+        if token is None:
+            return
+        if trial.state == "running":
+            self._proposed += 1
+        else:
             self._memory.tell(token, trial)
 
     def _consider(self, point: Point, memory: optuna.Trial | None = None) -> Proposal | None:

@@ -64,8 +64,11 @@ class Setting:
         space: what points are made of.
         seed: of everything random.
         admit: maps a decoded architecture to its normal form and parameters, or None where a cap forbids it.
-        past: the trials of earlier runs of the search, each with its point; a baseline's has no entries.
+        past: the trials of earlier runs of the search, each with its point; that of a trial that was given, as a
+            baseline is, has no entries.
+        earlier: what other searches found out under the same conditions.
         cap: most trainable parameters; what is above it is not admitted.
+        objectives: names of what is minimised beside the parameters.
         trials: how many points of the space the search's budget allows; None where time decides.
         param_budgets: numbers of trainable parameters that were asked for.
         gates: how gates are to be trained.
@@ -76,7 +79,9 @@ class Setting:
     seed: int
     admit: Admit
     past: Sequence[tuple[Trial, Point]] = ()
+    earlier: Sequence[Trial] = ()
     cap: int | None = None
+    objectives: tuple[str, ...] = ()
     trials: int | None = None
     param_budgets: tuple[int, ...] = ()
     gates: GateTraining = GateTraining()
@@ -120,6 +125,7 @@ class Sampler:
         source: paper or library.
         choose: makes the chooser of one search.
         check: yields what a search with this sampler needs and does not have, before it starts.
+        takes_more_objectives: whether it can minimise more than the parameters.
         needs_scores: whether it needs the score of every trial, so that none may be stopped early.
         takes_param_budgets: whether it searches at given numbers of parameters (``--param-budgets``).
         spread: how many first points are spread evenly over the cost axis.
@@ -129,6 +135,7 @@ class Sampler:
     source: str
     choose: Callable[[Setting], Chooser]
     check: Callable[[Setting], Iterable[Problem]] = _no_problem
+    takes_more_objectives: bool = False
     needs_scores: bool = False
     takes_param_budgets: bool = False
     spread: int = 0

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from autopeft.architecture import Architecture
 from autopeft.geometry import ModelGeometry
+from autopeft.messages import EPOCHS, TrainingSettings
 from autopeft.modules.plan import full_options, price
 from autopeft.registry import MODULE_TYPES
 
@@ -30,8 +31,12 @@ class Features:
     def __init__(self, geometry: ModelGeometry) -> None:
         self._geometry = geometry
         layers = [f"layer {layer}" for layer in range(geometry.layers)]
-        modules = [f"{name} {what}" for name in MODULE_TYPES.names for what in ("on", "size", "depth", "gated")]
-        training = ["learning rate", "head learning rate", "batch size", "epochs"]
+        modules = [
+            f"{name} {what}"
+            for name, module_type in MODULE_TYPES.all().items()
+            for what in ("on", "size", "depth", *module_type.options)
+        ]
+        training = [name.replace("_", " ") for name in (*TrainingSettings.model_fields, EPOCHS)]
         self.names = ["params", "layers", *layers, *geometry.site_names, *modules, *training, "stored"]
 
     def of(self, architecture: Architecture) -> list[float]:
@@ -59,7 +64,9 @@ class Features:
             yield f"{name} on", 1.0
             yield f"{name} size", math.log2(1 + sum(p.size for p in mine) / len(mine)) / 10
             yield f"{name} depth", (sum(p.layer for p in mine) / len(mine) + 0.5) / self._geometry.layers
-            yield f"{name} gated", sum(bool(full_options(p).get("gate")) for p in mine) / len(mine)
+            for option in MODULE_TYPES.get(name).options:
+                values = [float(full_options(placement)[option]) for placement in mine]
+                yield f"{name} {option}", math.log2(1 + sum(values) / len(mine)) / 10
 
 
 def _training(architecture: Architecture) -> Iterator[tuple[str, float]]:

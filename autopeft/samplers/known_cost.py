@@ -61,9 +61,10 @@ class KnownCost:
         self._pool = Pool(setting.space, self._features, self._random)
         self._known: dict[str, Trial] = {}
         self._points: dict[str, Point] = {}
+        self._earlier = list(setting.earlier)
         for trial, point in setting.past:
             self._known[trial.architecture.fingerprint] = trial
-            if not trial.name:
+            if point:
                 self._points[trial.architecture.fingerprint] = point
 
     def propose(self) -> Proposal | None:
@@ -73,7 +74,7 @@ class KnownCost:
             NoFeasibleArchitecture: nothing that was looked at meets the caps.
         """
         self._pool.go_on()
-        proposal = self._spread(len(self._points)) if len(self._points) < SPREAD else None
+        proposal = self._spread(len(self._points)) if len(self._points) + len(self._earlier) < SPREAD else None
         return proposal or self._best() or self._any()
 
     def see(self, trial: Trial, token: Any) -> None:
@@ -89,13 +90,13 @@ class KnownCost:
 
     def _best(self) -> Proposal | None:
         """Return the new candidate of the largest expected improvement; None before there is anything to model."""
-        seen = list(_observe(list(self._known.values())))
+        seen = list(_observe([*self._known.values(), *self._earlier]))
         if len({one.score for one in seen}) < 2:
             return None
         model = self._fit(seen)
         running = [trial for trial in self._known.values() if trial.state == "running"]
         model = model.believe(self._rows(running))
-        there = [*(one.trial for one in seen), *running]
+        there = [trial for trial in self._known.values() if trial.state != "failed"]
         levels, _ = model.predict(self._rows(there))
         points = [(cost_axis(trial.params), float(level)) for trial, level in zip(there, levels, strict=True)]
         front = [there[index].architecture.fingerprint for index in non_dominated(points)]

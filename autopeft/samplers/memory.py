@@ -6,12 +6,13 @@ memory also holds the points that were refused or known already, which never bec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from autopeft.pareto import cost_axis
@@ -25,12 +26,14 @@ class Memory:
     Args:
         space: what points are made of.
         sampler: who proposes.
+        objectives: what is minimised beside the parameters.
     """
 
-    def __init__(self, space: SearchSpace, sampler: BaseSampler) -> None:
+    def __init__(self, space: SearchSpace, sampler: BaseSampler, objectives: Sequence[str] = ()) -> None:
         self._space = space
         self._distributions = {d.name: _sampled(d) for d in space.dimensions}
-        self._study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
+        self._objectives = objectives
+        self._study = optuna.create_study(directions=directions(objectives), sampler=sampler)
 
     def ask(self) -> tuple[Point, optuna.Trial]:
         """Return the sampler's next point, and the trial by which it is told what became of it."""
@@ -50,7 +53,7 @@ class Memory:
     def tell(self, memory: optuna.Trial, trial: Trial) -> None:
         """Tell the sampler what its point came to, or that it is being trained already."""
         if trial.score is not None:
-            self._study.tell(memory, [cost_axis(trial.params), trial.score])
+            self._study.tell(memory, self._values(trial, trial.score))
         else:
             self._study.tell(memory, state=TrialState.FAIL if trial.state == "failed" else TrialState.PRUNED)
 
@@ -58,11 +61,14 @@ class Memory:
         """Add a finished trial of an earlier run of the search."""
         if trial.score is None or point.keys() != self._distributions.keys():
             return
-        values = [cost_axis(trial.params), trial.score]
+        values = self._values(trial, trial.score)
         params = self._from_point(point)
         self._study.add_trial(
             optuna.trial.create_trial(params=params, distributions=self._distributions, values=values)
         )
+
+    def _values(self, trial: Trial, score: float) -> list[float]:
+        return [cost_axis(trial.params), score, *(trial.measures[name] for name in self._objectives)]
 
     def _to_point(self, params: Mapping[str, Any]) -> Point:
         dimensions = self._space.dimensions
@@ -71,6 +77,11 @@ class Memory:
     def _from_point(self, point: Point) -> dict[str, Any]:
         dimensions = self._space.dimensions
         return {d.name: d.choices.index(point[d.name]) if _by_position(d) else point[d.name] for d in dimensions}
+
+
+def directions(objectives: Sequence[str]) -> list[StudyDirection]:
+    """Return Optuna's directions: of the parameters, the score, and what else is minimised."""
+    return [StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE, *(StudyDirection.MINIMIZE for _ in objectives)]
 
 
 def readable(dimension: Dimension) -> BaseDistribution:

@@ -80,6 +80,11 @@ class Counted:
         del self._left[-self._part :]
         self.costs, self.x = self._table.costs, self._table.x
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is counted."""
+        return not self._left
+
     def point(self, row: int) -> Point:
         """Return the point of a row."""
         return self._table.point(row)
@@ -87,6 +92,13 @@ class Counted:
 
 # What is counted is the same for every search in a space, and is kept for the next as long as the space is there.
 _COUNTED: WeakKeyDictionary[SearchSpace, Counted] = WeakKeyDictionary()
+
+
+def counted(space: SearchSpace, features: Features) -> Counted:
+    """Return a space as far as it is counted through in this process."""
+    if space not in _COUNTED:
+        _COUNTED[space] = Counted(space, features)
+    return _COUNTED[space]
 
 
 class Pool:
@@ -104,7 +116,7 @@ class Pool:
         self._random = rng
         self._counted: Counted | None = None
         if space.cardinality <= MOST:
-            self._counted = _COUNTED.setdefault(space, Counted(space, features))
+            self._counted = counted(space, features)
 
     def go_on(self) -> None:
         """Count through some more of the space, where that can be done."""

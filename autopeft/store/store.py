@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, Float, delete, func, select, update
+from sqlalchemy import CursorResult, Float, Select, delete, func, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from autopeft.architecture import Architecture
 from autopeft.database import open_engine
 from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
+from autopeft.evaluation import Conditions, Evaluation
 from autopeft.messages import Fidelity, SearchSpec, TrialReport
 from autopeft.store.tables import LONGEST_NAME, Base, EvaluationRow, SearchRow
 
@@ -46,6 +47,20 @@ class SearchRecord:
     cancel_requested: bool
     owner: str | None
     attempt: int
+
+    def conditions(self, fidelity: Fidelity) -> Conditions:
+        """Return what the scores of the search's runs at a fidelity depend on."""
+        return Conditions(
+            model=self.spec.model,
+            model_hash=self.facts["model_hash"],
+            task=self.spec.task,
+            task_hash=self.facts["task_hash"],
+            metric=self.facts["metric"],
+            fidelity=fidelity,
+            training=self.spec.training,
+            precision=self.spec.precision,
+            table=self.spec.table if self.spec.executor == "replay" else None,
+        )
 
 
 class Store:
@@ -208,6 +223,29 @@ class Store:
                 (row.fingerprint, row.seed): TrialReport.model_validate(row.report) for row in session.scalars(wanted)
             }
 
+    def known(self, conditions: Conditions, fingerprint: str | None = None) -> Iterator[Evaluation]:
+        """Yield every search's finished runs under these conditions, oldest first; of one architecture if it is given.
+
+        Failed runs are among them, and runs that were stopped early.
+        """
+        wanted = select(EvaluationRow, SearchRow).join(SearchRow).order_by(EvaluationRow.id)
+        wanted = wanted.where(
+            EvaluationRow.model_hash == conditions.model_hash, EvaluationRow.task_hash == conditions.task_hash
+        )
+        if fingerprint is not None:
+            wanted = wanted.where(EvaluationRow.fingerprint == fingerprint)
+        return (one for one in self._read(wanted) if one.conditions.key == conditions.key)
+
+    def all_evaluations(self, identity: str | None = None) -> Iterator[Evaluation]:
+        """Yield every search's finished runs, oldest first, or those of the search of this id."""
+        wanted = select(EvaluationRow, SearchRow).join(SearchRow).order_by(EvaluationRow.id)
+        return self._read(wanted if identity is None else wanted.where(SearchRow.id == identity))
+
+    def _read(self, wanted: Select[EvaluationRow, SearchRow]) -> Iterator[Evaluation]:
+        with self._begin() as session:
+            for run, search in session.execute(wanted):
+                yield _evaluation(run, _record(search))
+
     @contextmanager
     def _begin(self) -> Iterator[Session]:
         with Session(self._engine) as session, session.begin():
@@ -245,6 +283,17 @@ def _is_name(text: str) -> bool:
 def _storable(text: str) -> str:
     # No database holds half of a surrogate pair, as undecodable bytes of a path become, and PostgreSQL no NUL.
     return text.encode(errors="replace").decode().replace("\0", "?")
+
+
+def _evaluation(run: EvaluationRow, search: SearchRecord) -> Evaluation:
+    report = TrialReport.model_validate(run.report)
+    return Evaluation(
+        conditions=search.conditions(Fidelity.model_validate(run.fidelity)),
+        architecture=run.architecture,
+        seed=run.seed,
+        report=report.model_copy(update={"source": report.source or search.id}),
+        versions=search.facts["versions"],
+    )
 
 
 def _record(row: SearchRow) -> SearchRecord:

@@ -218,7 +218,7 @@ def test_orphan_of_a_lost_controller_is_run_again_at_most_twice(options):
     plan = make_plan(search.record.spec)
     study = open_study(plan, search.record, Settings.from_environment())
     name, (architecture, params) = next(iter(plan.baselines.items()))
-    lost = study.start_baseline(name, architecture, params, plan.base_parameters)
+    lost = study.start_given(architecture, params, plan.base_parameters, name)
     study.restart(lost)
     study.restart(type(lost)(**{**lost.__dict__, "attempts": 2}))
     search.run()

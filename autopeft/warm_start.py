@@ -1,0 +1,52 @@
+"""What a new search tries first: the fronts that earlier searches found for the same base model."""
+
+from __future__ import annotations
+
+from itertools import chain, zip_longest
+
+from autopeft.architecture import Architecture
+from autopeft.errors import InvalidInput, Problem
+from autopeft.settings import Settings
+from autopeft.store import SearchRecord, Store
+from autopeft.stored import read_answer
+from autopeft.trial import open_storage, read_trials
+
+CHOICES = ("none", "same", "all")
+# As many as a search has first points of its own kind to spare.
+MOST = 12
+
+
+def first_architectures(store: Store, settings: Settings, warm_start: str, model_hash: str) -> list[Architecture]:
+    """Return what is to be tried first, cheapest of every front first; nothing for ``none`` and ``same``.
+
+    Args:
+        store: of the searches.
+        settings: whose database holds their trials.
+        warm_start: one of :data:`CHOICES`, or the id or name of a search.
+        model_hash: of the base model; an architecture fits the model that it was found on.
+
+    Raises:
+        NotFound: there is no such search.
+        InvalidInput: it was on another base model.
+    """
+    if warm_start in ("none", "same"):
+        return []
+    if warm_start == "all":
+        searches = [one for one in store.list() if one.facts["model_hash"] == model_hash]
+    else:
+        searches = [store.get(warm_start)]
+        if searches[0].facts["model_hash"] != model_hash:
+            remedy = f"is of {searches[0].spec.model!r}, another base model; name a search of this one"
+            raise InvalidInput(Problem("warm-start", warm_start, remedy))
+    fronts = [_front(store, settings, record) for record in searches]
+    found: dict[str, Architecture] = {}
+    for architecture in chain.from_iterable(zip_longest(*fronts)):
+        if architecture is not None and len(found) < MOST:
+            found.setdefault(architecture.fingerprint, architecture)
+    return list(found.values())
+
+
+def _front(store: Store, settings: Settings, record: SearchRecord) -> list[Architecture]:
+    """Return what a search found; its baselines are in every search anyway."""
+    trials = read_trials(open_storage(settings.database_url), record.name)
+    return [row.architecture for row in read_answer(store, record.id, trials).front if not row.baseline]
