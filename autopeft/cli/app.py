@@ -17,7 +17,20 @@ from autopeft.registry import COMMANDS
 
 # In the order of a new user's path; a command that is not named here comes after these.
 ORDER = (
-    *("search", "list", "show", "front", "evidence", "cancel", "resume", "export", "train", "predict", "dashboard"),
+    *(
+        "search",
+        "list",
+        "show",
+        "front",
+        "evidence",
+        "evaluations",
+        "cancel",
+        "resume",
+        "export",
+        "train",
+        "predict",
+        "dashboard",
+    ),
     "doctor",
 )
 INTERRUPTED = 130

@@ -106,7 +106,7 @@ class Table:
         y = np.array([np.mean([_scores(report) for report in runs.values()], axis=0) for runs in self._runs.values()])
         weights = np.array([len(runs) for runs in self._runs.values()])
         forest = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=0.5, random_state=SEED)
-        return forest.fit(x, y, sample_weight=weights)
+        return forest.fit(x, y if y.shape[1] > 1 else y[:, 0], sample_weight=weights)
 
     def _estimate(self, architecture: Architecture, seed: int) -> TrialReport:
         drawn = random.Random(int(hashlib.sha256(f"{architecture.fingerprint} {seed}".encode()).hexdigest(), 16))

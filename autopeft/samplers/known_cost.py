@@ -102,7 +102,8 @@ class KnownCost:
         front = [there[index].architecture.fingerprint for index in non_dominated(points)]
         table = self._pool.candidates([self._points[known] for known in front if known in self._points])
         mean, deviation = model.predict(table.x)
-        gain = expected_improvement(table.costs, mean, deviation, points, self._reference(points, table.costs))
+        least = min([*(one.score for one in seen), *(level for _, level in points)])
+        gain = expected_improvement(table.costs, mean, deviation, points, (self._largest(table.costs), least))
         if self._setting.cap is not None:
             gain[table.costs > cost_axis(self._setting.cap)] = -np.inf
         for row in np.argsort(-gain, kind="stable")[:LOOKS]:
@@ -117,11 +118,10 @@ class KnownCost:
         scores, doubts = (np.array([getattr(one, what) for one in seen]) for what in ("score", "doubt"))
         return Surrogate.fit(self._rows([one.trial for one in seen]), scores, doubts)
 
-    def _reference(self, points: Sequence[tuple[float, float]], costs: Floats) -> tuple[float, float]:
-        """Return the largest cost that counts, full fine-tuning's, and the least score."""
+    def _largest(self, costs: Floats) -> float:
+        """Return the largest cost that counts: full fine-tuning's, or where it is not known that of the candidates."""
         whole = self._setting.space.base_parameters
-        most = float(costs.max(initial=0.0)) if whole is None else cost_axis(whole)
-        return most, min(min(points)[1], min(score for _, score in points))
+        return float(costs.max(initial=0.0)) if whole is None else cost_axis(whole)
 
     def _rows(self, trials: Sequence[Trial]) -> Floats:
         rows = [self._features.of(trial.architecture) for trial in trials]

@@ -81,6 +81,7 @@ def options(tiny_model: Path, tiny_task: Path, home: Path) -> dict[str, object]:
         "budget": "12",
         "executor": "inline",
         "sampler": "random",
+        "warm_start": "none",
         "proxy": fidelity,
         "full": fidelity,
         "confirm": 2,
