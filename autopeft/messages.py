@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from autopeft.architecture import Architecture, Quantisation
 
@@ -292,7 +292,7 @@ class SearchSpec(Message):
         policy: which trials are stopped early; None takes ``optimistic``, or ``none`` where the sampler needs every
             trial's score.
         gates: how gates are trained, for a sampler that does so.
-        proxy: fidelity of the search's trials.
+        proxy: fidelity of the search's trials; where its rungs are not named they are :data:`RUNGS`.
         full: fidelity of confirmation and final training.
         confirm: seeds at which the front and the baselines are confirmed; 0 leaves the confirmation out.
         baselines: whether hand-made configurations are the first trials.
@@ -323,3 +323,8 @@ class SearchSpec(Message):
     confirm: int = Field(default=3, ge=0)
     baselines: bool = True
     trial_timeout: float = Field(default=3600.0, gt=0)
+
+    @field_validator("proxy")
+    @classmethod
+    def _with_rungs(cls, proxy: Fidelity) -> Fidelity:
+        return proxy if "rungs" in proxy.model_fields_set else proxy.model_copy(update={"rungs": RUNGS})

@@ -49,9 +49,10 @@ class Search:
 
         plan, facts = submit_options(options)
         self._settings, self._store = _open()
-        first = first_architectures(self._store, self._settings, plan.spec.warm_start, facts["model_hash"])
-        if not plan.needs_scores:
-            facts["first"] = [architecture.to_dict() for architecture in first]
+        # A sampler that makes the whole plan itself has no place for what others found.
+        warm_start = "same" if plan.needs_scores else plan.spec.warm_start
+        first = first_architectures(self._store, self._settings, warm_start, facts["model_hash"])
+        facts["first"] = [architecture.to_dict() for architecture in first]
         self._record = self._store.create(plan.spec, facts)
 
     @classmethod

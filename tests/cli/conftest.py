@@ -85,7 +85,7 @@ def write_job(path: Path, model: Path, task: Path, **more: object) -> Path:
         "sampler": "random",
         "budget": 10,
         "confirm": 1,
-        "proxy": FIDELITY,
+        "proxy": {**FIDELITY, "rungs": []},
         "full": dict(FIDELITY),  # YAML would make an alias of the same one
         # Enough for scores above chance, so that the front has modules on it.
         "training": {"learning_rate": 0.02, "head_learning_rate": 0.02, "batch_size": 8},

@@ -93,7 +93,7 @@ def test_answer_is_there_when_model_and_data_are_gone(run, home, tiny_task, tiny
 def test_options_override_the_job_file_part_by_part(run, home, job):
     assert run("search", job, *QUICK, "--proxy-rows", "48", "--full-rows", "all", "--max-length", "32").code == 0
     spec = run("show", "mine", "--json").json["spec"]
-    assert spec["proxy"] == {"rows": 48, "epochs": 1.0, "evaluations": 1, "held_out_rows": 32}
+    assert spec["proxy"] == {"rows": 48, "epochs": 1.0, "evaluations": 1, "rungs": [], "held_out_rows": 32}
     assert spec["full"]["rows"] is None and spec["task"]["max_length"] == 32 and spec["budget"] == "2"
 
 

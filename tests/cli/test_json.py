@@ -42,6 +42,7 @@ def test_list_and_show(run, finished, tiny_model):
     assert shown["name"] == "mine" and shown["spec"]["model"] == str(tiny_model)
     assert len(shown["trials"]) == 10
     keys = {"trial", "name", "state", "reason", "detail", "params", "score", "seconds", "fingerprint", "architecture"}
+    keys |= {"curve", "steps", "source", "measures"}
     assert all(trial.keys() == keys for trial in shown["trials"])
 
 
@@ -50,6 +51,7 @@ def test_list_and_show(run, finished, tiny_model):
     [
         ("modules", {"name", "summary", "source", "site_kinds", "sized", "options"}),
         ("samplers", {"name", "summary", "source"}),
+        ("policies", {"name", "summary", "source"}),
         ("spaces", {"name", "summary", "source", "modules"}),
     ],
 )
@@ -59,6 +61,19 @@ def test_lists_of_what_there_is(run, command, keys):
     assert outcome.json and all(entry.keys() == keys for entry in outcome.json)
     printed = run(command).out
     assert all(entry["name"] in printed for entry in outcome.json)
+
+
+def test_evaluations_are_listed_exported_and_counted(run, finished, tmp_path):
+    every = run("evaluations", "--json").json
+    assert every and all(one.keys() == {"conditions", "architecture", "seed", "report", "versions"} for one in every)
+    proxies = [one for one in every if "validation" not in one["report"]["scores"]]
+    assert len(proxies) == 10 and len(every) > 10
+    printed = run("evaluations", "--search", "mine").out
+    assert len(printed.splitlines()) > len(every)
+    out = tmp_path / "runs.jsonl"
+    assert f"wrote {len(every)} evaluations" in run("evaluations", "--search", "mine", "--out", out).err
+    assert len(out.read_text().splitlines()) == len(every)
+    assert run("evaluations", "--search", "nobody").code == 3
 
 
 def test_tasks(run):

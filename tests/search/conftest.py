@@ -73,7 +73,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def options(tiny_model: Path, tiny_task: Path, home: Path) -> dict[str, object]:
     """A search of the tiny model that takes a second or two, in this process."""
-    fidelity = {"rows": 64, "epochs": 1, "evaluations": 1, "held_out_rows": 32}
+    fidelity = {"rows": 64, "epochs": 1, "evaluations": 1, "rungs": [], "held_out_rows": 32}
     return {
         "model": str(tiny_model),
         "task": {"name": str(tiny_task)},
