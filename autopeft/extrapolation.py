@@ -10,65 +10,65 @@ import numpy as np
 
 from autopeft.pareto import cost_axis
 from autopeft.trial import Trial
+from autopeft.warp import Warp
 
 # Fewest runs to learn from.
 LEAST = 6
-# How much a slope is held to none, in runs' worth of evidence.
+# How much the slopes are held to none, in runs' worth of evidence.
 RIDGE = 1.0
+# A final score rises with the early one at least so much, in quantiles: else there would be no least score.
+LEAST_SLOPE = 0.1
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """From the score at a rung to the final one: the mean gain, corrected for the score itself and for the cost.
+    """From the rank of the score at a rung to that of the final one: a line, corrected for the cost.
 
-    Large modules learn more after the rung than small ones, and high scores gain less than low ones.
+    Large modules learn more after the rung than small ones. Scores run into a ceiling, ranks do not.
 
     Attributes:
-        center: mean (score at the rung, cost) of the runs learned from.
-        gain: mean of what they gained.
-        slopes: of the gain, by score at the rung and by cost.
-        deviation: of what a run gains around that.
+        early: between scores at the rung and their quantiles.
+        late: between final scores and theirs.
+        slope: of the final quantile by the early one.
+        by_cost: of the final quantile by the cost; ``cost`` is the runs' mean.
+        deviation: of the final quantile around that.
     """
 
-    center: tuple[float, float]
-    gain: float
-    slopes: tuple[float, float]
+    early: Warp
+    late: Warp
+    slope: float
+    by_cost: float
+    cost: float
     deviation: float
 
     @classmethod
     def fit(cls, trials: Sequence[Trial], share: float) -> Extrapolation | None:
-        """Learn from the trials that were trained to their end; None where they are too few."""
+        """Learn from the trials that were trained to their end; None where they are too few, or all alike."""
         seen = [
-            (early, cost_axis(trial.params), trial.score)
+            (at_rung, trial.score, cost_axis(trial.params))
             for trial in trials
-            if trial.score is not None and (early := trial.score_at(share)) is not None
+            if trial.score is not None and (at_rung := trial.score_at(share)) is not None
         ]
-        if len(seen) < LEAST:
+        scores = np.array(seen).reshape(len(seen), 3)
+        if len(seen) < LEAST or (np.ptp(scores[:, :2], axis=0) == 0).any():
             return None
-        rows = np.array(seen)
-        x, gains = rows[:, :2], rows[:, 2] - rows[:, 0]
-        center, scale = x.mean(0), np.maximum(x.std(0), 1e-9)
-        z = (x - center) / scale
-        slopes = np.linalg.solve(z.T @ z + RIDGE * np.eye(2), z.T @ (gains - gains.mean()))
-        residuals = gains - gains.mean() - z @ slopes
-        deviation = math.sqrt(float(residuals @ residuals) / (len(seen) - 3) * (1 + 3 / len(seen)))
-        # Held to a final score that rises with the early one: else there would be no least score.
-        by_score = max(float(slopes[0] / scale[0]), -0.9)
-        return cls(
-            (float(center[0]), float(center[1])),
-            float(gains.mean()),
-            (by_score, float(slopes[1] / scale[1])),
-            deviation,
-        )
+        early, late, costs = Warp(scores[:, 0]), Warp(scores[:, 1]), scores[:, 2]
+        cost, wide = float(costs.mean()), max(float(costs.std()), 1e-9)
+        x = np.column_stack([early.quantiles(scores[:, 0]), (costs - cost) / wide])
+        y = late.quantiles(scores[:, 1])
+        slope, by_cost = np.linalg.solve(x.T @ x + RIDGE * np.eye(2), x.T @ y)
+        slope = max(float(slope), LEAST_SLOPE)
+        residuals = y - x @ (slope, by_cost)
+        deviation = math.sqrt(float(residuals @ residuals) / (len(seen) - 2) * (1 + 2 / len(seen)))
+        return cls(early, late, slope, float(by_cost) / wide, cost, deviation)
 
-    def final(self, early: float, cost: float) -> float:
-        """Return the expected final score."""
-        return early + self.gain + self.slopes[0] * (early - self.center[0]) + self._by_cost(cost)
+    def final(self, early: float, cost: float) -> tuple[float, float]:
+        """Return mean and deviation of the final score."""
+        quantile = self.slope * self.early.quantiles(np.array([early])) + self.by_cost * (cost - self.cost)
+        mean, deviation = self.late.moments(quantile, np.array([self.deviation]))
+        return float(mean[0]), float(deviation[0])
 
     def least(self, final: float, cost: float, hope: float) -> float:
         """Return the least score at the rung from which a final score is within so many deviations' reach."""
-        wanted = final - hope * self.deviation - self.gain - self._by_cost(cost)
-        return (wanted + self.slopes[0] * self.center[0]) / (1 + self.slopes[0])
-
-    def _by_cost(self, cost: float) -> float:
-        return self.slopes[1] * (cost - self.center[1])
+        wanted = self.late.quantiles(np.array([final])) - hope * self.deviation - self.by_cost * (cost - self.cost)
+        return float(self.early.scores(wanted / self.slope)[0])

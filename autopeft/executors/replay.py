@@ -2,8 +2,9 @@
 
 A table rarely holds the very architecture that is asked for. What it does not hold is estimated from what it does: the
 score at every rung by extremely randomised trees (Geurts et al. 2006) on the architecture's features, and around that
-the noise of a run, drawn from how far recorded runs of one architecture lie apart, all rungs together. Trees, because
-no sampler here models scores by trees: an estimate by a Gaussian process would flatter those that do.
+the noise of a run, drawn from how far recorded runs of one architecture of about that cost lie apart, all rungs
+together. Trees, because no sampler here models scores by trees: an estimate by a Gaussian process would flatter those
+that do.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from autopeft.evaluation import Evaluation, read_evaluations
 from autopeft.executors.base import Executor, ExecutorKind, ExecutorOptions
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.modules.plan import price
+from autopeft.pareto import cost_axis
 from autopeft.samplers.features import Features
 
 TREES = 100
-# Rows that a leaf holds at least: a single run is as much noise as score.
-LEAF = 2
+# Runs that a leaf holds at least: on the recorded tables, one predicts runs left out better than two or three.
+LEAF = 1
 SEED = 0
+# Architectures with several recorded runs, the nearest in cost, whose noise is drawn from: large ones are less stable.
+NEAREST = 8
 
 
 class Table:
@@ -91,14 +95,15 @@ class Table:
         return np.asarray(self._forest.predict(x)).reshape(len(x), len(self._steps))
 
     @cached_property
-    def noise(self) -> np.ndarray:
-        """Deviations of recorded runs from their architecture's mean, of shape ``(runs, rungs)``."""
+    def noise(self) -> list[tuple[float, np.ndarray]]:
+        """Of each architecture with several runs its cost, and their deviations from its mean: ``(runs, rungs)``."""
         found = []
         for runs in self._runs.values():
             if len(runs) > 1:
                 curves = np.array([_scores(report) for report in runs.values()])
-                found.append((curves - curves.mean(0)) * math.sqrt(len(runs) / (len(runs) - 1)))
-        return np.concatenate(found) if found else np.zeros((1, len(self._steps)))
+                cost = cost_axis(next(iter(runs.values())).params)
+                found.append((cost, (curves - curves.mean(0)) * math.sqrt(len(runs) / (len(runs) - 1))))
+        return found
 
     @cached_property
     def _forest(self) -> ExtraTreesRegressor:
@@ -109,13 +114,12 @@ class Table:
         return forest.fit(x, y if y.shape[1] > 1 else y[:, 0], sample_weight=weights)
 
     def _estimate(self, architecture: Architecture, seed: int) -> TrialReport:
-        drawn = random.Random(int(hashlib.sha256(f"{architecture.fingerprint} {seed}".encode()).hexdigest(), 16))
-        noise = self.noise[drawn.randrange(len(self.noise))]
-        scores = [float(score) for score in self.expected(architecture) + noise]
+        params = sum(price(placement, self.geometry) for placement in architecture.placements)
+        scores = [float(score) for score in self.expected(architecture) + self._drawn(architecture, params, seed)]
         best = int(np.argmax(scores))
         return self._template.model_copy(
             update={
-                "params": sum(price(placement, self.geometry) for placement in architecture.placements),
+                "params": params,
                 "curve": tuple(zip(self._steps, scores, strict=True)),
                 "best_step": self._steps[best],
                 "scores": {"holdout": scores[best]},
@@ -123,6 +127,14 @@ class Table:
                 "seconds": self._seconds,
             }
         )
+
+    def _drawn(self, architecture: Architecture, params: int, seed: int) -> np.ndarray:
+        """Return the noise of one run at every rung, the same for the same architecture and seed."""
+        if not self.noise:
+            return np.zeros(len(self._steps))
+        rng = random.Random(int(hashlib.sha256(f"{architecture.fingerprint} {seed}".encode()).hexdigest(), 16))
+        near = sorted(self.noise, key=lambda one: abs(one[0] - cost_axis(params)))[:NEAREST]
+        return np.asarray(rng.choice(np.concatenate([deviations for _, deviations in near])))
 
 
 def _scores(report: TrialReport) -> list[float]:

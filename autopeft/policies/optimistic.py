@@ -11,18 +11,20 @@ from autopeft.policies.base import Policy
 from autopeft.trial import Trial
 
 # Deviations of the extrapolation by which a trial may still exceed what is expected of it.
-HOPE = 1.0
+HOPE = 0.5
+# So many trials must have reached a level for it to be the front's: the best of many noisy runs was lucky.
+REACHED = 2
 
 
 def _bars(params: int, fidelity: Fidelity, past: Sequence[Trial]) -> tuple[Bar, ...]:
-    finals = [trial.score for trial in past if trial.score is not None and trial.params <= params]
-    if not finals:
+    finals = sorted(trial.score for trial in past if trial.score is not None and trial.params <= params)
+    if len(finals) < REACHED:
         return ()
     bars = []
     for share in fidelity.rungs:
         extrapolation = Extrapolation.fit(past, share)
         if extrapolation is not None:
-            bars.append(Bar(share=share, score=extrapolation.least(max(finals), cost_axis(params), HOPE)))
+            bars.append(Bar(share=share, score=extrapolation.least(finals[-REACHED], cost_axis(params), HOPE)))
     return tuple(bars)
 
 

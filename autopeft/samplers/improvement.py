@@ -15,12 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from autopeft.pareto import Point, non_dominated
+from autopeft.warp import Floats
 
-Floats = NDArray[np.float64]
 LEAST_DEVIATION = 1e-9
 
 

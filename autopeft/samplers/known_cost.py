@@ -21,17 +21,18 @@ from autopeft.extrapolation import Extrapolation
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.samplers.base import Proposal, Sampler, Setting
 from autopeft.samplers.features import Features
-from autopeft.samplers.improvement import Floats, expected_improvement
+from autopeft.samplers.improvement import expected_improvement
 from autopeft.samplers.pool import Pool
 from autopeft.samplers.spread import Spread
 from autopeft.space import Point
 from autopeft.trial import Trial
+from autopeft.warp import Floats
 
 if TYPE_CHECKING:
     from autopeft.samplers.surrogate import Surrogate
 
 # First points, spread over the cost axis, which the model is first fitted to.
-SPREAD = 16
+SPREAD = 12
 PATIENCE = 20
 # How many of the best candidates are looked at for one that is new and admitted.
 LOOKS = 2000
@@ -158,8 +159,7 @@ def _observe(trials: Sequence[Trial]) -> Iterator[Observation]:
                 learned[trial.share] = Extrapolation.fit(trials, trial.share)
             found = learned[trial.share]
             if found is not None:
-                final = found.final(trial.curve[-1][1], cost_axis(trial.params))
-                yield Observation(trial, final, found.deviation)
+                yield Observation(trial, *found.final(trial.curve[-1][1], cost_axis(trial.params)))
 
 
 SAMPLER = Sampler(

@@ -12,8 +12,8 @@ import numpy as np
 from autopeft.architecture import Architecture
 from autopeft.pareto import cost_axis
 from autopeft.samplers.features import Features
-from autopeft.samplers.improvement import Floats
 from autopeft.space import Point, SearchSpace
+from autopeft.warp import Floats
 
 # The largest space that is counted through, and in how many parts, so that no turn takes long.
 MOST, PARTS = 200_000, 16

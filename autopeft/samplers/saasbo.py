@@ -30,9 +30,9 @@ from autopeft.architecture import Scalar
 from autopeft.errors import NoFeasibleArchitecture, Problem
 from autopeft.pareto import non_dominated
 from autopeft.samplers.base import Proposal, Sampler, Setting
-from autopeft.samplers.improvement import Floats
 from autopeft.space import Choice, Dimension, Integers, Point, Range
 from autopeft.trial import Trial
+from autopeft.warp import Floats
 
 # Random first points: half of the trials up to the published 100, and the published code's default where time decides.
 MOST_FIRST, USUAL_FIRST = 100, 20

@@ -19,7 +19,7 @@ from gpytorch.priors import LogNormalPrior
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
-from autopeft.samplers.improvement import Floats
+from autopeft.warp import Floats, Warp
 
 # Rows predicted at a time: bounds the memory of the products.
 CHUNK = 16384
@@ -28,26 +28,25 @@ JITTER = 1e-6
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A fitted process: Matern 5/2 with a length scale a feature and BoTorch's priors that scale with their number.
+    """A fitted process of warped scores: Matern 5/2 with a length scale a feature, and BoTorch's priors for many.
 
     Attributes:
         columns: features that differ among what is known; the others are left out.
+        warp: between scores and what is modelled.
         kernel: of unit variance.
-        level: mean far from everything known, in units of ``scale`` around ``center``.
+        level: mean far from everything known.
         x: features of what is known, of shape ``(rows, columns)``.
-        y: scores of what is known, standardised, of shape ``(rows,)``.
-        noise: their variances around the architectures' own scores, standardised, of shape ``(rows,)``.
-        center, scale: a score is ``center + scale * y``.
+        y: quantiles of what is known, of shape ``(rows,)``.
+        noise: their variances around the architectures' own, of shape ``(rows,)``.
     """
 
     columns: np.ndarray
+    warp: Warp
     kernel: Kernel
     level: float
     x: Tensor
     y: Tensor
     noise: Tensor
-    center: float
-    scale: float
 
     @classmethod
     def fit(cls, x: Floats, scores: Floats, doubts: Floats) -> Surrogate:
@@ -59,9 +58,10 @@ class Surrogate:
             doubts: deviations beyond the noise that all have, which is learned, of shape ``(rows,)``.
         """
         columns = np.flatnonzero(np.ptp(x, axis=0) > 0)
-        center, scale = float(scores.mean()), float(scores.std())
-        inputs, y = torch.from_numpy(x[:, columns]), torch.from_numpy((scores - center) / scale)
-        beyond = torch.from_numpy(np.maximum((doubts / scale) ** 2, JITTER))
+        warp = Warp(scores)
+        inputs, y = torch.from_numpy(x[:, columns]), torch.from_numpy(warp.quantiles(scores))
+        spread = (warp.quantiles(scores + doubts) - warp.quantiles(scores - doubts)) / 2
+        beyond = torch.from_numpy(np.maximum(spread**2, JITTER))
         likelihood = FixedNoiseGaussianLikelihood(beyond, learn_additional_noise=True)
         shared = likelihood.second_noise_covar
         shared.register_prior("noise_prior", LogNormalPrior(loc=-4.0, scale=1.0), "noise")
@@ -74,18 +74,17 @@ class Surrogate:
             warnings.simplefilter("ignore", NumericalWarning)
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         noise = beyond + float(shared.noise.item())
-        return cls(columns, kernel, float(model.mean_module.constant.item()), inputs, y, noise, center, scale)
+        return cls(columns, warp, kernel, float(model.mean_module.constant.item()), inputs, y, noise)
 
     def believe(self, x: Floats) -> Surrogate:
         """Return the process that takes its own predictions at these points for observed (Kriging believer)."""
         if not len(x):
             return self
-        mean, _ = self.predict(x)
-        believed = torch.from_numpy((mean - self.center) / self.scale)
+        mean, _ = self._quantiles(x)
         return replace(
             self,
             x=torch.cat([self.x, torch.from_numpy(x[:, self.columns])]),
-            y=torch.cat([self.y, believed]),
+            y=torch.cat([self.y, torch.from_numpy(mean)]),
             noise=torch.cat([self.noise, torch.full((len(x),), float(self.noise.min()), dtype=self.noise.dtype)]),
         )
 
@@ -94,6 +93,10 @@ class Surrogate:
 
         A feature in which all that is known agrees is taken to change nothing.
         """
+        return self.warp.moments(*self._quantiles(x))
+
+    def _quantiles(self, x: Floats) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the modelled quantiles."""
         means, deviations = [np.empty(0)], [np.empty(0)]
         root, weights = self._solution
         with torch.no_grad():
@@ -102,7 +105,7 @@ class Surrogate:
                 means.append((self.level + across @ weights).numpy())
                 explained = torch.linalg.solve_triangular(root, across.T, upper=False).square().sum(0)
                 deviations.append((1.0 - explained).clamp_min(0.0).sqrt().numpy())
-        return self.center + self.scale * np.concatenate(means), self.scale * np.concatenate(deviations)
+        return np.concatenate(means), np.concatenate(deviations)
 
     @cached_property
     def _solution(self) -> tuple[Tensor, Tensor]:

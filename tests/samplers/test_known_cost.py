@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.baselines import baselines
@@ -24,6 +25,7 @@ from autopeft.samplers.surrogate import Surrogate
 from autopeft.space import load_space, space_names
 from autopeft.space.schema import Training
 from autopeft.trial import Trial
+from autopeft.warp import Warp
 from tests.space.making import bert, small_bert, space_of
 
 GEOMETRY = bert(hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=128)
@@ -459,7 +461,8 @@ def test_a_column_in_which_all_agree_changes_nothing(fitted):
 def test_far_from_everything_the_doubt_is_greatest(data, fitted):
     far = np.full((1, 3), 50.0)
     assert fitted.predict(far)[1][0] > 5 * fitted.predict(data[0])[1].max()
-    assert fitted.predict(far)[1][0] == pytest.approx(fitted.scale, rel=1e-3)
+    widest = fitted.warp.moments(np.array([fitted.level]), np.array([1.0]))
+    assert [part[0] for part in fitted.predict(far)] == pytest.approx([part[0] for part in widest], rel=1e-3)
 
 
 def test_predictions_do_not_depend_on_how_many_are_made_at_a_time(data, fitted, monkeypatch):
@@ -487,9 +490,9 @@ def test_the_more_doubt_the_less_pull(data):
     for doubt in doubts:
         # The same process with one observation that is off, under more and more doubt.
         noise = model.noise.clone()
-        noise[0] += (doubt / model.scale) ** 2
+        noise[0] += (doubt / scores.std()) ** 2
         y = model.y.clone()
-        y[0] += 0.3 / model.scale
+        y[0] += 0.3 / scores.std()
         pulls.append(float(replace(model, y=y, noise=noise).predict(x[:1])[0][0] - scores[0]))
     assert pulls[0] > pulls[1] > pulls[2] > -0.02 and pulls[2] < 0.02
     fits = [Surrogate.fit(x, wrong, np.array([doubt] + [0.0] * 39)).predict(x[:1]) for doubt in (0.0, 1.0)]
@@ -502,17 +505,53 @@ def test_the_noise_that_all_share_is_learned(data):
     x = rng.random((150, 2))
     noisy = curved(x) + 0.05 * rng.normal(size=150)
     model = Surrogate.fit(x, noisy, np.zeros(150))
-    assert math.sqrt(float(model.noise.min())) * model.scale == pytest.approx(0.05, rel=0.3)
+    assert math.sqrt(float(model.noise.min())) * noisy.std() == pytest.approx(0.05, rel=0.3)
     mean, deviation = model.predict(x)
     assert np.sqrt(np.mean((mean - curved(x)) ** 2)) < 0.03 and deviation.max() < 0.05
 
 
 def test_what_is_believed_leaves_the_mean_and_takes_the_doubt(fitted):
     x = np.array([[1.3, -0.2, 0.5], [0.2, 1.4, 0.5]])
-    before, after = fitted.predict(x), fitted.believe(x).predict(x)
-    assert after[0] == pytest.approx(before[0], abs=1e-8)
-    assert (after[1] < 0.7 * before[1]).all()
     elsewhere = np.random.default_rng(4).random((20, 3))
-    assert fitted.believe(x).predict(elsewhere)[0] == pytest.approx(fitted.predict(elsewhere)[0], abs=1e-6)
-    assert (fitted.believe(x).predict(elsewhere)[1] <= fitted.predict(elsewhere)[1] + 1e-7).all()
+    believing = fitted.believe(x)
+    for rows in (x, elsewhere):
+        before, after = fitted._quantiles(rows), believing._quantiles(rows)
+        assert after[0] == pytest.approx(before[0], abs=1e-6)
+        assert (after[1] <= before[1] + 1e-7).all()
+    assert (believing.predict(x)[1] < 0.7 * fitted.predict(x)[1]).all()
     assert fitted.believe(np.empty((0, 3))) is fitted
+
+
+# -- the warp
+
+BUNCHED = np.array([0.2, 0.2, 0.5, 0.81, 0.83, 0.84, 0.84, 0.85, 0.86, 0.9])
+
+
+def test_a_warp_keeps_the_order_and_there_is_a_way_back():
+    warp = Warp(BUNCHED)
+    tried = np.linspace(-0.5, 1.5, 201)
+    quantiles = warp.quantiles(tried)
+    assert (np.diff(quantiles) > 0).all()
+    assert warp.scores(quantiles) == pytest.approx(tried, abs=1e-12)
+
+
+def test_a_warp_gives_the_middle_rank_its_quantile_and_equal_scores_one():
+    quantiles = Warp(BUNCHED).quantiles(BUNCHED)
+    assert quantiles[0] == quantiles[1] and quantiles[5] == quantiles[6]
+    assert quantiles[-1] == pytest.approx(norm.ppf(0.95)) and quantiles[0] == pytest.approx(norm.ppf(0.1))
+
+
+def test_moments_of_a_warp_agree_with_monte_carlo():
+    warp, rng = Warp(BUNCHED), np.random.default_rng(0)
+    mean, deviation = np.array([-1.0, 0.0, 1.2, 3.0]), np.array([0.5, 1.0, 0.3, 0.2])
+    drawn = warp.scores(mean[:, None] + deviation[:, None] * rng.normal(size=(4, 100_000)))
+    found = warp.moments(mean, deviation)
+    assert found[0] == pytest.approx(drawn.mean(axis=1), abs=0.01)
+    assert found[1] == pytest.approx(drawn.std(axis=1), abs=0.015)
+    certain = warp.moments(mean, np.zeros(4))
+    assert certain[0] == pytest.approx(warp.scores(mean)) and certain[1] == pytest.approx(np.zeros(4), abs=1e-9)
+
+
+def test_a_warp_of_two_scores_is_a_line():
+    warp = Warp(np.array([0.3, 0.7]))
+    assert warp.scores(2 * warp.quantiles(np.array([0.3, 0.7]))) == pytest.approx([0.1, 0.9])
