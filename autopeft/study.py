@@ -115,7 +115,8 @@ class Study:
                 self._record.tell(number, state=TrialState.PRUNED if report.state == "pruned" else TrialState.FAIL)
             else:
                 found = measures(report, self._objectives)
-                self._set_attribute(number, "measures", found)
+                if found:
+                    self._set_attribute(number, "measures", found)
                 self._record.tell(number, [float(frozen.user_attrs["params"]), score, *found.values()])
         return self._show(number, self._tokens.pop(number, None))
 

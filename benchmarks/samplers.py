@@ -289,7 +289,7 @@ def main() -> None:
     tables = given.tables[-1:] if given.quick else given.tables
     summaries = {}
     for path in tables:
-        compared = arms(peers=100 if given.quick else 150, own=48 if given.quick else 100, quick=given.quick)
+        compared = arms(peers=100 if given.quick else 150, own=72 if given.quick else 100, quick=given.quick)
         found = run(path, given.space, compared, seeds, given.processes)
         summaries[path.name.split(".")[0]] = summary(found)
         if not given.json:
