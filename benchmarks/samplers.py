@@ -222,12 +222,17 @@ def summary(found: dict[Arm, list[Course]]) -> dict[str, Any]:
     n = min(len(mine[0].steps), len(pruned[0].steps))
     whole, part = (statistics.fmean(c.hypervolume[n - 1] for c in courses) for courses in (mine, pruned))
     return {
-        "evaluations_ratio": round(peer / median_until(mine, MAIN), 2),
-        "steps_ratio": round(peer / median_until(pruned, MAIN, steps=True), 2),
+        "evaluations_ratio": _ratio(peer, median_until(mine, MAIN)),
+        "steps_ratio": _ratio(peer, median_until(pruned, MAIN, steps=True)),
         "hypervolume_loss": round(1 - part / whole, 4),
         "best_peer": best_peer.name,
         "by_sampler": {arm.name: _row(courses) for arm, courses in found.items()},
     }
+
+
+def _ratio(peer: float, own: float) -> float | None:
+    """Return how many times as much the peer took; None where ours did not get there in half of its searches."""
+    return None if np.isinf(own) else round(peer / own, 2)
 
 
 def _row(courses: Sequence[Course]) -> dict[str, Any]:

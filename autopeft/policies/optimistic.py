@@ -11,9 +11,9 @@ from autopeft.policies.base import Policy
 from autopeft.trial import Trial
 
 # Deviations of the extrapolation by which a trial may still exceed what is expected of it.
-HOPE = 0.5
+HOPE = 1.0
 # So many trials must have reached a level for it to be the front's: the best of many noisy runs was lucky.
-REACHED = 2
+REACHED = 3
 
 
 def _bars(params: int, fidelity: Fidelity, past: Sequence[Trial]) -> tuple[Bar, ...]:

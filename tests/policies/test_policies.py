@@ -11,6 +11,7 @@ from autopeft.extrapolation import LEAST
 from autopeft.messages import RUNGS, Bar, Fidelity, TrialReport
 from autopeft.pareto import cost_axis
 from autopeft.policies import POLICIES
+from autopeft.policies.optimistic import REACHED
 from autopeft.trial import Trial
 
 STEPS = 90
@@ -354,16 +355,16 @@ def test_optimistic_stops_nothing_before_six_runs_came_to_their_end(count):
 
 def test_optimistic_lets_the_cheapest_go_on():
     past = regular(30)
-    second = sorted(t.params for t in past)[1]
-    assert bars_of("optimistic", second - 1, past) == (), "one trial alone sets no bar"
-    assert bars_of("optimistic", second, past) != ()
+    third = sorted(t.params for t in past)[REACHED - 1]
+    assert bars_of("optimistic", third - 1, past) == (), "two trials alone set no bar"
+    assert bars_of("optimistic", third, past) != ()
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_optimistic_goes_by_the_front_at_the_trials_own_cost(seed):
     past = regular(30, seed)
     for params in (10**4, 10**5, 10**6):
-        front = sorted(t.score for t in past if t.params <= params)[-2]
+        front = sorted(t.score for t in past if t.params <= params)[-REACHED]
         above, below = front - 0.2 + 0.1, front - 0.2 - 0.1
         assert outcome(params, (above - 0.1, above, 0.0), past) == "complete"
         assert outcome(params, (below - 0.1, below, 0.0), past) == "pruned"
