@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -40,6 +40,7 @@ from autopeft.tasks import TaskData, load_task
 
 VERSIONED = ("autopeft", "torch", "transformers", "peft", "optuna", "ray", "datasets", "bitsandbytes", "safetensors")
 DEFAULT_POLICY = "optimistic"
+T = TypeVar("T")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
 
@@ -151,6 +152,18 @@ def submit_options(options: dict[str, Any], known: Sequence[Problem] = ()) -> tu
     return submit(spec, [*known, *problems])
 
 
+class _Problems(list[Problem]):
+    """Problems found so far, so that all of a request's are told at once."""
+
+    def attempt(self, step: Callable[[], T]) -> T | None:
+        """Return what a step returns, or take its problems in and return None."""
+        try:
+            return step()
+        except InvalidInput as error:
+            self.extend(error.problems)
+            return None
+
+
 def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[str, Any]]:
     """Check a request as a whole, its data included, and return its plan and the facts to store with it.
 
@@ -161,25 +174,17 @@ def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[
     Raises:
         InvalidInput: with every problem that could be found, not only the first.
     """
-    problems = [*known, *_name_problems(spec.name)]
-
-    def attempt(step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        except InvalidInput as error:
-            problems.extend(error.problems)
-            return None
-
-    spec = attempt(lambda: _with_absolute_paths(spec)) or spec
-    plan = attempt(lambda: make_plan(spec))
+    problems = _Problems([*known, *_name_problems(spec.name)])
+    spec = problems.attempt(lambda: _with_absolute_paths(spec)) or spec
+    plan = problems.attempt(lambda: make_plan(spec))
     problems += _table_problems(spec)
-    attempt(lambda: _require_files(find_model(spec.model)))
+    problems.attempt(lambda: _require_files(find_model(spec.model)))
     in_doubt = any(problem.field.startswith("task") for problem in known)
-    task: TaskData | None = None if in_doubt else attempt(lambda: load_task(spec.task))
+    task = None if in_doubt else problems.attempt(lambda: load_task(spec.task))
     stored = (plan.space.document.quantisation if plan else None) or [spec.quantise]
     for quantisation in stored:
-        attempt(partial(probe_quantisation, quantisation))
-    if problems or task is None:
+        problems.attempt(partial(probe_quantisation, quantisation))
+    if problems or plan is None or task is None:
         raise InvalidInput(*{str(problem): problem for problem in problems}.values())
     load_tokenizer(spec.model)
     return plan, _facts(plan, task)
@@ -191,10 +196,7 @@ def make_plan(spec: SearchSpec) -> Plan:
     Raises:
         InvalidInput: with every problem found.
     """
-    problems: list[Problem] = []
-    model: BaseModel | None = None
-    space: SearchSpace | None = None
-    budget, cap = Budget(trials=1), None
+    problems = _Problems()
     named: list[tuple[Registry[Any], str]] = [
         (SAMPLERS, spec.sampler),
         (POLICIES, spec.policy or DEFAULT_POLICY),
@@ -203,51 +205,31 @@ def make_plan(spec: SearchSpec) -> Plan:
     for registry, name in named:
         if name not in registry.names:
             problems.append(Problem.unknown(registry.kind, name, registry.names))
-    try:
-        budget = _as_wall_time(parse_budget(spec.budget), spec.budget)
-    except InvalidInput as error:
-        problems.extend(error.problems)
-    try:
-        model = describe_model(spec.model)
-    except InvalidInput as error:
-        problems.extend(error.problems)
-    try:
-        # What is wrong in the space's file can be told without a model to put it on.
-        if model is None:
-            load_document(spec.space)
-        else:
-            space = load_space(spec.space, model.geometry, model.parameters)
-    except InvalidInput as error:
-        problems.extend(error.problems)
-    try:
-        if spec.max_params is not None:
-            cap = parse_params("max-params", spec.max_params, 1 if model is None else model.parameters)
-    except InvalidInput as error:
-        problems.extend(error.problems)
-    budgets: list[int] = []
-    for text in spec.param_budgets:
-        try:
-            budgets.append(parse_params("param-budgets", text, 1 if model is None else model.parameters))
-        except InvalidInput as error:
-            problems.extend(error.problems)
-    caps: dict[str, float] = {}
-    objectives: tuple[str, ...] = ()
-    try:
-        objectives = further(spec.objectives)
-    except InvalidInput as error:
-        problems.extend(error.problems)
-    try:
-        caps = parse_caps(spec.caps)
-    except InvalidInput as error:
-        problems.extend(error.problems)
-    if problems or model is None or space is None:
+    budget = problems.attempt(lambda: _as_wall_time(parse_budget(spec.budget), spec.budget))
+    model = problems.attempt(lambda: describe_model(spec.model))
+    space = problems.attempt(lambda: _space_on(model, spec.space))
+    whole = 1 if model is None else model.parameters
+    most, asked = spec.max_params, spec.param_budgets
+    cap = None if most is None else problems.attempt(lambda: parse_params("max-params", most, whole))
+    budgets = [problems.attempt(partial(parse_params, "param-budgets", text, whole)) for text in asked]
+    objectives = problems.attempt(lambda: further(spec.objectives))
+    caps = problems.attempt(lambda: parse_caps(spec.caps))
+    if problems or budget is None or model is None or space is None or objectives is None or caps is None:
         raise InvalidInput(*problems)
     if "bytes" in caps:  # known before training, so nothing above it is trained
-        most = int(caps.pop("bytes") / BYTES_PER_PARAMETER)
-        cap = most if cap is None else min(cap, most)
-    plan = Plan(spec, budget, model, space, cap, tuple(budgets), caps, objectives)
+        by_bytes = int(caps.pop("bytes") / BYTES_PER_PARAMETER)
+        cap = by_bytes if cap is None else min(cap, by_bytes)
+    plan = Plan(spec, budget, model, space, cap, tuple(filter(None, budgets)), caps, objectives)
     _check_feasible(plan)
     return plan
+
+
+def _space_on(model: BaseModel | None, name: str) -> SearchSpace | None:
+    """Return the space on the model; without one, only what is wrong in the space's file is told."""
+    if model is None:
+        load_document(name)
+        return None
+    return load_space(name, model.geometry, model.parameters)
 
 
 def _as_wall_time(budget: Budget, text: str) -> Budget:
