@@ -376,17 +376,19 @@ def _confirmation_request(plan: Plan, trial: Trial, seed: int) -> TrialRequest:
 
 def _describe(trial: Trial) -> str:
     what = trial.name or trial.architecture.summary()
-    took = f"known from {trial.source}" if trial.source else f"in {trial.seconds:.1f} s"
     if trial.state == "pruned":
         return f"trial {trial.number}: {what}: {trial.params:,} params, stopped at {trial.share:.0%}: {trial.detail}"
     if trial.score is None:
         return f"trial {trial.number}: {what}: failed ({trial.reason})"
-    return f"trial {trial.number}: {what}: {trial.params:,} params, {trial.score:.4f} {took}"
+    return f"trial {trial.number}: {what}: {trial.params:,} params, {trial.score:.4f} {_origin(trial)}"
 
 
 def _describe_run(request: TrialRequest, report: TrialReport) -> str:
     what = f"confirmed {request.decoded.summary()}, seed {request.seed}"
-    took = f"known from {report.source}" if report.source else f"in {report.seconds:.1f} s"
     if report.state == "failed":
         return f"{what}: failed ({report.reason})"
-    return f"{what}: {report.scores['validation']:.4f} {took}"
+    return f"{what}: {report.scores['validation']:.4f} {_origin(report)}"
+
+
+def _origin(run: Trial | TrialReport) -> str:
+    return f"known from {run.source}" if run.source else f"in {run.seconds:.1f} s"

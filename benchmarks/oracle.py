@@ -27,6 +27,7 @@ from autopeft.messages import Fidelity, TaskSpec, TrainingSettings, TrialRequest
 from autopeft.modules.plan import normalise
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.samplers.base import Setting
+from autopeft.samplers.pool import changed
 from autopeft.samplers.spread import Spread
 from autopeft.space import SearchSpace, load_space
 from autopeft.submission import package_versions
@@ -119,18 +120,14 @@ class Oracle:
             index += 1
         return list(found.values())
 
-    def changed(self, space: SearchSpace, architectures: list[Architecture]) -> Iterator[Architecture]:
+    def near_front(self, space: SearchSpace, architectures: list[Architecture]) -> Iterator[Architecture]:
         """Yield architectures that differ in one or two choices from the front of these."""
         points = {decoded.fingerprint: point for point in space.points() if (decoded := space.decode(point))}
         runs = [(space.params(a), self.recorded[a.fingerprint, 0].report.scores["holdout"]) for a in architectures]
         front = [architectures[i] for i in non_dominated([(cost_axis(params), score) for params, score in runs])]
         rng, there = _rng("changed"), {architecture.fingerprint for architecture in architectures}
         while True:
-            point = dict(points[rng.choice(front).fingerprint])
-            for _ in range(rng.choice((1, 2))):
-                dimension = rng.choice(space.dimensions)
-                point[dimension.name] = dimension.sample(rng)
-            architecture = space.decode(point)
+            architecture = space.decode(changed(points[rng.choice(front).fingerprint], space, rng))
             if architecture is not None and architecture.fingerprint not in there:
                 there.add(architecture.fingerprint)
                 yield architecture
@@ -148,8 +145,8 @@ def main() -> None:
     ]
     spread = oracle.spread("autopeft")
     oracle.record([*made, *spread])
-    changed = oracle.changed(oracle.space("autopeft"), spread)
-    oracle.record([next(changed) for _ in range(CHANGED)])
+    near = oracle.near_front(oracle.space("autopeft"), spread)
+    oracle.record([next(near) for _ in range(CHANGED)])
     layerwise = oracle.spread("layerwise")
     oracle.record(layerwise)
     oracle.record([*made, *[*spread, *layerwise][::EVERY]], SEEDS[1:])

@@ -209,7 +209,6 @@ def median_until(courses: Sequence[Course], share: float, steps: bool = False) -
 def summary(found: dict[Arm, list[Course]]) -> dict[str, Any]:
     """Return the ratios, and every arm's medians. An arm that half of the time did not get there counts as its end."""
     plain = {arm: courses for arm, courses in found.items() if arm.policy == "none"}
-    ours, stopped = Arm("known_cost", "none", 0), Arm("known_cost", "optimistic", 0)
     own = {(arm.sampler, arm.policy): courses for arm, courses in found.items()}
 
     def evaluations(courses: Sequence[Course]) -> float:
@@ -217,8 +216,7 @@ def summary(found: dict[Arm, list[Course]]) -> dict[str, Any]:
 
     best_peer = min((a for a in plain if a.sampler != "known_cost"), key=lambda arm: evaluations(plain[arm]))
     peer = evaluations(plain[best_peer])
-    mine = own[ours.sampler, ours.policy]
-    pruned = own[stopped.sampler, stopped.policy]
+    mine, pruned = own["known_cost", "none"], own["known_cost", "optimistic"]
     n = min(len(mine[0].steps), len(pruned[0].steps))
     whole, part = (statistics.fmean(c.hypervolume[n - 1] for c in courses) for courses in (mine, pruned))
     return {
@@ -296,10 +294,11 @@ def main() -> None:
     for path in tables:
         compared = arms(peers=100 if given.quick else 150, own=72 if given.quick else 100, quick=given.quick)
         found = run(path, given.space, compared, seeds, given.processes)
-        summaries[path.name.split(".")[0]] = summary(found)
+        name = path.name.split(".")[0]
+        summaries[name] = summary(found)
         if not given.json:
-            print(f"\n### {path.name.split('.')[0]}, {given.space}\n\n{table(found)}\n")
-            told = {k: v for k, v in summary(found).items() if k != "by_sampler"}
+            print(f"\n### {name}, {given.space}\n\n{table(found)}\n")
+            told = {k: v for k, v in summaries[name].items() if k != "by_sampler"}
             print(json.dumps(told), flush=True)
     if given.json:
         print(json.dumps(next(iter(summaries.values())) if len(summaries) == 1 else summaries))

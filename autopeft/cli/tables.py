@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -60,6 +62,27 @@ def _rows(title: str, answer: Answer, rows: Iterable[Row], note: Callable[[Row],
 def score_text(row: Row) -> str:
     """Return a row's score, with its deviation where there is one."""
     return f"{row.score:.4f}" if row.score_std is None else f"{row.score:.4f} ± {row.score_std:.4f}"
+
+
+class Described(Protocol):
+    """An implementation that says what it is."""
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+
+    @property
+    def source(self) -> str:
+        """Paper or library."""
+
+
+def print_implementations(kind: str, found: Mapping[str, Described], as_json: bool) -> None:
+    """Print the implementations of a registry, as a table or as JSON."""
+    if as_json:
+        print(json.dumps([{"name": n, "summary": o.summary, "source": o.source} for n, o in found.items()], indent=2))
+        return
+    rows = [(name, one.summary, one.source) for name, one in found.items()]
+    print_table("", (kind, "what it does", "source"), rows, Console())
 
 
 def print_table(

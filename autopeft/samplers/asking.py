@@ -13,8 +13,8 @@ from dataclasses import replace
 import optuna
 from optuna.samplers import BaseSampler
 
-from autopeft.errors import NoFeasibleArchitecture
 from autopeft.samplers.base import Proposal, Sampler, Setting
+from autopeft.samplers.drawing import draw_at_random, first_new
 from autopeft.samplers.memory import Memory
 from autopeft.samplers.spread import Spread
 from autopeft.space import Point, SearchSpace
@@ -22,7 +22,6 @@ from autopeft.trial import Trial
 
 # A sampler that proposes known or refused points this often in a row gets help from random points.
 PATIENCE = 20
-RANDOM_DRAWS = 2000
 
 Create = Callable[[SearchSpace, int], BaseSampler]
 
@@ -71,15 +70,15 @@ class AskTell:
             NoFeasibleArchitecture: neither the sampler nor thousands of random draws met the caps.
         """
         if self._proposed < self._spread:
-            spread = self._propose_by_cost(self._proposed)
+            spread = first_new((self._first.point(self._proposed) for _ in range(PATIENCE)), self._consider)
             if spread is not None:
-                return spread
+                return self._accepted(spread)
         for _ in range(PATIENCE):
             point, memory = self._memory.ask()
             proposal = self._consider(point, memory)
             if proposal is not None:
                 return proposal
-        return self._propose_at_random()
+        return self._accepted(draw_at_random(self.space, self._random, self._consider, self._known))
 
     def see(self, trial: Trial, token: optuna.Trial | None) -> None:
         """Tell the sampler of a finished trial; a running one is not proposed again."""
@@ -106,22 +105,6 @@ class AskTell:
             return None
         return Proposal(point, architecture, params, memory)
 
-    def _propose_by_cost(self, index: int) -> Proposal | None:
-        """Return a new point whose cost is near the index's place on the cost axis."""
-        for _ in range(PATIENCE):
-            proposal = self._consider(self._first.point(index))
-            if proposal is not None:
-                return replace(proposal, token=self._memory.accept(proposal.point))
-        return None
-
-    def _propose_at_random(self) -> Proposal | None:
-        admitted_any = False
-        for _ in range(RANDOM_DRAWS):
-            point, decoded = self.space.sample(self._random)
-            proposal = self._consider(point)
-            if proposal is not None:
-                return replace(proposal, token=self._memory.accept(point))
-            admitted_any = admitted_any or self._setting.admit(decoded) is not None
-        if admitted_any or self._known:
-            return None
-        raise NoFeasibleArchitecture(f"none of {RANDOM_DRAWS} random points of {self.space.name!r} meets the caps")
+    def _accepted(self, proposal: Proposal | None) -> Proposal | None:
+        """Return a proposal that the sampler did not make so that it learns from it."""
+        return proposal and replace(proposal, token=self._memory.accept(proposal.point))

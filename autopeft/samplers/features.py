@@ -64,9 +64,9 @@ class Features:
             yield f"{name} on", 1.0
             yield f"{name} size", math.log2(1 + sum(p.size for p in mine) / len(mine)) / 10
             yield f"{name} depth", (sum(p.layer for p in mine) / len(mine) + 0.5) / self._geometry.layers
-            for option in MODULE_TYPES.get(name).options:
-                values = [float(full_options(placement)[option]) for placement in mine]
-                yield f"{name} {option}", math.log2(1 + sum(values) / len(mine)) / 10
+            options = [full_options(placement) for placement in mine]
+            for option in options[0]:
+                yield f"{name} {option}", math.log2(1 + sum(float(one[option]) for one in options) / len(mine)) / 10
 
 
 def _training(architecture: Architecture) -> Iterator[tuple[str, float]]:

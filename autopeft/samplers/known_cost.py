@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autopeft.errors import NoFeasibleArchitecture
 from autopeft.extrapolation import Extrapolation
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.samplers.base import Proposal, Sampler, Setting
+from autopeft.samplers.drawing import draw_at_random, first_new
 from autopeft.samplers.features import Features
 from autopeft.samplers.improvement import expected_improvement
 from autopeft.samplers.pool import Pool
@@ -75,19 +75,16 @@ class KnownCost:
             NoFeasibleArchitecture: nothing that was looked at meets the caps.
         """
         self._pool.go_on()
-        proposal = self._spread(len(self._points)) if len(self._points) + len(self._earlier) < SPREAD else None
-        return proposal or self._best() or self._any()
+        index = len(self._points)
+        first = self._spread(index) if index + len(self._earlier) < SPREAD else None
+        return first or self._best() or self._any()
 
     def see(self, trial: Trial, token: Any) -> None:
         """Take note of a trial."""
         self._known[trial.architecture.fingerprint] = trial
 
     def _spread(self, index: int) -> Proposal | None:
-        for _ in range(PATIENCE):
-            proposal = self._consider(self._first.point(index))
-            if proposal is not None:
-                return proposal
-        return None
+        return first_new((self._first.point(index) for _ in range(PATIENCE)), self._consider)
 
     def _best(self) -> Proposal | None:
         """Return the new candidate of the largest expected improvement; None before there is anything to model."""
@@ -107,11 +104,8 @@ class KnownCost:
         gain = expected_improvement(table.costs, mean, deviation, points, (self._largest(table.costs), least))
         if self._setting.cap is not None:
             gain[table.costs > cost_axis(self._setting.cap)] = -np.inf
-        for row in np.argsort(-gain, kind="stable")[:LOOKS]:
-            proposal = self._consider(table.point(int(row)))
-            if proposal is not None:
-                return proposal
-        return None
+        best_first = np.argsort(-gain, kind="stable")[:LOOKS].tolist()
+        return first_new(map(table.point, best_first), self._consider)
 
     def _fit(self, seen: Sequence[Observation]) -> Surrogate:
         from autopeft.samplers.surrogate import Surrogate  # noqa: PLC0415 - BoTorch takes seconds to load
@@ -129,15 +123,7 @@ class KnownCost:
         return np.array(rows).reshape(len(trials), len(self._features.names))
 
     def _any(self) -> Proposal | None:
-        """Return a random new point."""
-        for _ in range(LOOKS):
-            point, _ = self._setting.space.sample(self._random)
-            proposal = self._consider(point)
-            if proposal is not None:
-                return proposal
-        if self._known:
-            return None
-        raise NoFeasibleArchitecture(f"none of {LOOKS} random points of {self._setting.space.name!r} meets the caps")
+        return draw_at_random(self._setting.space, self._random, self._consider, self._known)
 
     def _consider(self, point: Point) -> Proposal | None:
         """Return the point's proposal, or None where it is refused or known."""

@@ -136,8 +136,13 @@ class Pool:
         for _ in range(SAMPLES):
             yield {dimension.name: dimension.sample(self._random) for dimension in self._space.dimensions}
         for _ in range(CHANGED if front else 0):
-            point = dict(self._random.choice(front))
-            for _ in range(self._random.choice((1, 2))):
-                dimension = self._random.choice(self._space.dimensions)
-                point[dimension.name] = dimension.sample(self._random)
-            yield point
+            yield changed(self._random.choice(front), self._space, self._random)
+
+
+def changed(point: Point, space: SearchSpace, rng: random.Random) -> Point:
+    """Return the point with one or two choices drawn anew."""
+    new = dict(point)
+    for _ in range(rng.choice((1, 2))):
+        dimension = rng.choice(space.dimensions)
+        new[dimension.name] = dimension.sample(rng)
+    return new

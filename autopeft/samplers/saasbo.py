@@ -27,9 +27,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from autopeft.architecture import Scalar
-from autopeft.errors import NoFeasibleArchitecture, Problem
+from autopeft.errors import Problem
 from autopeft.pareto import non_dominated
 from autopeft.samplers.base import Proposal, Sampler, Setting
+from autopeft.samplers.drawing import draw_at_random
 from autopeft.space import Choice, Dimension, Integers, Point, Range
 from autopeft.trial import Trial
 from autopeft.warp import Floats
@@ -50,7 +51,6 @@ LEAST_QUANTILE = 1e-4
 # Points whose improvement is computed at a time: bounds the memory.
 CHUNK = 16
 PATIENCE = 100
-RANDOM_DRAWS = 2000
 
 Gain = Callable[[Floats], Floats]
 
@@ -151,15 +151,7 @@ class Saasbo:
         return {**point, dimension.name: _move(dimension, point[dimension.name], self._random)}
 
     def _any(self) -> Proposal | None:
-        """Return a random new point."""
-        for _ in range(RANDOM_DRAWS):
-            proposal = self._consider(self._sample())
-            if proposal is not None:
-                return proposal
-        if self._known:
-            return None
-        name = self._setting.space.name
-        raise NoFeasibleArchitecture(f"none of {RANDOM_DRAWS} random points of {name!r} meets the caps")
+        return draw_at_random(self._setting.space, self._random, self._consider, self._known)
 
     def _sample(self) -> Point:
         return self._setting.space.sample(self._random)[0]

@@ -16,7 +16,7 @@ from autopeft.geometry import ModelGeometry
 from autopeft.modules.count import count_parameters
 from autopeft.modules.plan import normalise
 from autopeft.pareto import cost_axis, hypervolume
-from autopeft.samplers import saasbo
+from autopeft.samplers import drawing, saasbo
 from autopeft.samplers.base import Setting
 from autopeft.samplers.saasbo import SAMPLER, Saasbo, columns, copula
 from autopeft.space import Choice, Integers, Range, load_space
@@ -128,7 +128,7 @@ def test_points_that_run_are_not_first_points_yet_and_failed_ones_and_baselines_
 
 
 def test_nothing_admitted_at_all_is_an_error(monkeypatch):
-    monkeypatch.setattr(saasbo, "RANDOM_DRAWS", 20)
+    monkeypatch.setattr(drawing, "RANDOM_DRAWS", 20)
     with pytest.raises(NoFeasibleArchitecture, match="none of 20 random points of 'autopeft' meets the caps"):
         Saasbo(setting(cap=1)).propose()
 
