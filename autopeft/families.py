@@ -55,6 +55,11 @@ class Block:
     norms: Mapping[str, str] = field(default_factory=dict)
     final_norm: str | None = None
 
+    @property
+    def layer(self) -> str:
+        """Path of a layer's own module, which all paths in it begin with."""
+        return self.ffn_entry.partition("{i}")[0] + "{i}"
+
 
 def _bert(c: Config) -> list[Block]:
     return [_bert_like(c, "attention.self", {"query": "query", "key": "key", "value": "value"}, takes_prefix=True)]

@@ -60,12 +60,14 @@ class ModelGeometry:
         width: width of the hidden states.
         sites: every site of every layer, in the order in which the model computes them; but a norm follows its
             sub-layer, also in a family that normalises before it.
+        layer_paths: path of the module of every layer.
     """
 
     model_type: str
     layers: int
     width: int
     sites: tuple[Site, ...]
+    layer_paths: tuple[str, ...] = ()
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelGeometry:
@@ -85,12 +87,12 @@ class ModelGeometry:
             )
         blocks = FAMILIES[model_type](config)
         sites: list[Site] = []
-        first = 0
+        paths: list[str] = []
         for block in blocks:
             for index in range(block.count):
-                sites.extend(_layer_sites(block, first + index, index))
-            first += block.count
-        return cls(model_type, first, blocks[0].width, tuple(sites))
+                sites.extend(_layer_sites(block, len(paths), index))
+                paths.append(block.layer.format(i=index))
+        return cls(model_type, len(paths), blocks[0].width, tuple(sites), tuple(paths))
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, int], Site]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,42 +20,51 @@ SUBSET_SEED = 0
 
 @dataclass(frozen=True)
 class Batch:
-    """Model inputs of shape ``(rows, longest)`` and targets of shape ``(rows,)``."""
+    """Model inputs of shape ``(rows, longest)``, targets of shape ``(rows,)``, and the rows' indices in their split."""
 
     inputs: dict[str, Tensor]
     targets: Tensor
+    rows: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
-        return Batch({name: tensor.to(device) for name, tensor in self.inputs.items()}, self.targets.to(device))
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.targets.to(device), self.rows)
 
     def chunks(self, rows: int) -> Iterator[Batch]:
         """Yield the batch in pieces of at most ``rows``."""
         for start in range(0, len(self), rows):
             piece = slice(start, start + rows)
-            yield Batch({name: tensor[piece] for name, tensor in self.inputs.items()}, self.targets[piece])
+            inputs = {name: tensor[piece] for name, tensor in self.inputs.items()}
+            yield Batch(inputs, self.targets[piece], self.rows[piece])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedSplit:
-    """Token ids (and segment ids, where the tokeniser gives them) of every row, without padding."""
+    """Token ids (and segment ids, where the tokeniser gives them) of every row, without padding.
+
+    A split is itself and no other, so that what is kept for its rows can be found by it.
+    """
 
     ids: Sequence[Sequence[int]]
     segments: Sequence[Sequence[int]] | None
     targets: Tensor
     pad_id: int
+    _subsets: dict[int, EncodedSplit] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def subset(self, rows: int | None) -> EncodedSplit:
-        """Return at most ``rows`` rows, drawn once and for all: every trial and seed gets the same ones."""
+        """Return at most ``rows`` rows, drawn once and for all: every trial and seed gets the same split."""
         if rows is None or rows >= len(self):
             return self
-        return self.take(np.random.default_rng(SUBSET_SEED).permutation(len(self))[:rows])
+        if rows not in self._subsets:
+            self._subsets[rows] = self.take(np.random.default_rng(SUBSET_SEED).permutation(len(self))[:rows])
+        return self._subsets[rows]
 
     def take(self, rows: np.ndarray) -> EncodedSplit:
         """Return the rows of these indices, in the order of this split."""
@@ -74,7 +83,7 @@ class EncodedSplit:
         }
         if self.segments is not None:
             inputs["token_type_ids"] = _pad([self.segments[i] for i in indices], longest, 0)
-        return Batch(inputs, self.targets[list(indices)])
+        return Batch(inputs, self.targets[list(indices)], list(indices))
 
     def sorted_batches(self, batch_size: int) -> Iterator[tuple[list[int], Batch]]:
         """Yield ``(row indices, batch)`` over all rows once, by length: the least padding there is."""

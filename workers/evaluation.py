@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from autopeft.tasks.base import Kind
 from autopeft.tasks.metrics import score_all
+from workers.activations import Forward, plain
 from workers.data import EncodedSplit
 
 EVALUATION_BATCH = 64
@@ -19,12 +20,22 @@ TIMED_BATCH, TIMES = 32, 5
 
 
 @torch.inference_mode()
-def predict_logits(model: PreTrainedModel, split: EncodedSplit, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    """Return the model's outputs for every row, of shape ``(rows, outputs)``, in float32 on the CPU."""
+def predict_logits(
+    model: PreTrainedModel, split: EncodedSplit, batch_size: int = EVALUATION_BATCH, forward: Forward | None = None
+) -> Tensor:
+    """Return the model's outputs for every row, of shape ``(rows, outputs)``, in float32 on the CPU.
+
+    Args:
+        model: what predicts.
+        split: the rows.
+        batch_size: rows at a time.
+        forward: what gives a batch's logits, where that is not the whole model.
+    """
     device = next(model.parameters()).device
+    forward = forward or plain(model)
     logits: Tensor | None = None
     for rows, batch in split.sorted_batches(batch_size):
-        out = model(**batch.to(device).inputs).logits.float().cpu()
+        out = forward(batch.to(device)).float().cpu()
         if logits is None:
             logits = torch.empty(len(split), out.shape[-1])
         logits[rows] = out
@@ -50,9 +61,11 @@ def time_predictions(model: PreTrainedModel, split: EncodedSplit) -> float:
     return statistics.median(seconds[1:])
 
 
-def score_split(model: PreTrainedModel, split: EncodedSplit, kind: Kind) -> dict[str, float]:
+def score_split(
+    model: PreTrainedModel, split: EncodedSplit, kind: Kind, forward: Forward | None = None
+) -> dict[str, float]:
     """Return every metric of the task's kind on a split; outputs that are not finite score as not a number."""
-    logits = predict_logits(model, split).numpy()
+    logits = predict_logits(model, split, forward=forward).numpy()
     targets = split.targets.numpy()
     if not np.isfinite(logits).all():
         return dict.fromkeys(score_all(kind, targets, targets), float("nan"))

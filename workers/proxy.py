@@ -17,6 +17,7 @@ from safetensors.torch import save
 from autopeft.base_models import describe_model
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.modules.attach import Attachment
+from workers.activations import Shelf, Trunk
 from workers.data import EncodedTask
 from workers.devices import device_name, peak_memory, ran_out_of_memory, reset_peak_memory
 from workers.evaluation import score_split, time_predictions
@@ -56,7 +57,10 @@ def _run(request: TrialRequest, residency: Residency, started: float) -> TrialRe
     geometry = describe_model(request.model).geometry
     deadline = None if request.wall_limit is None else started + request.wall_limit
     with Attachment(model, request.decoded, geometry, request.seed) as attachment:
-        found = (_train if request.gates is None else _search)(request, attachment, task, deadline)
+        if request.gates is not None:
+            found = _search(request, attachment, task, deadline)
+        else:
+            found = _train(request, attachment, task, deadline, residency.shelf if request.reuse else Shelf(0, 0))
         groups = attachment.parameter_groups()
         head = sum(p.numel() for p in groups.pop("head"))
         params = sum(p.numel() for parameters in groups.values() for p in parameters)
@@ -73,19 +77,33 @@ def _run(request: TrialRequest, residency: Residency, started: float) -> TrialRe
     )
 
 
-def _train(request: TrialRequest, attachment: Attachment, task: EncodedTask, deadline: float | None) -> dict[str, Any]:
+def _train(
+    request: TrialRequest, attachment: Attachment, task: EncodedTask, deadline: float | None, shelf: Shelf
+) -> dict[str, Any]:
     """Train and score; return what the report says of it."""
     kind, metric = task.data.kind, task.data.metric
     held_out = task.holdout.subset(request.fidelity.held_out_rows)
     rows = task.train.subset(request.fidelity.rows)
     model, metrics = attachment.model, list[dict[str, float]]()
+    trunk = Trunk(model, attachment.geometry, attachment.boundary, shelf)
 
     def evaluate() -> float:
-        metrics.append(score_split(model, held_out, kind))
+        metrics.append(score_split(model, held_out, kind, trunk.forward(held_out)))
         return metrics[-1][metric]
 
     settings, fidelity = request.chosen_training, request.chosen_fidelity
-    outcome = train(attachment, rows, kind, settings, fidelity, request.seed, evaluate, deadline, request.bars)
+    outcome = train(
+        attachment,
+        rows,
+        kind,
+        settings,
+        fidelity,
+        request.seed,
+        evaluate,
+        deadline,
+        request.bars,
+        trunk.forward(rows),
+    )
     went = {"steps": outcome.steps, "curve": tuple(outcome.curve)}
     if outcome.missed:
         ended = {"state": "pruned", "reason": "pruned", "detail": outcome.missed}
@@ -95,7 +113,7 @@ def _train(request: TrialRequest, attachment: Attachment, task: EncodedTask, dea
     after = time.monotonic()
     for part in request.parts:
         if part != "holdout":
-            scored[part] = score_split(model, task.part(part), kind)
+            scored[part] = score_split(model, task.part(part), kind, trunk.forward(task.part(part)))
         if not math.isfinite(scored[part][metric]):
             raise TrainingStopped("diverged", f"the {part} score is {scored[part][metric]} at the best step")
     return {

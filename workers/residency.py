@@ -12,6 +12,7 @@ from autopeft.architecture import Quantisation
 from autopeft.base_models import load_model, load_tokenizer
 from autopeft.messages import TaskSpec, TrialRequest
 from autopeft.tasks import TaskData, load_task
+from workers.activations import Shelf
 from workers.data import EncodedTask, encode_task
 from workers.devices import pick_device, pick_dtype
 
@@ -20,9 +21,14 @@ ModelKey = tuple[str, str, int, torch.dtype, Quantisation]
 
 @dataclass
 class Residency:
-    """The one base model and the tasks that this process holds. A request for another model replaces it."""
+    """The one base model and the tasks that this process holds. A request for another model replaces it.
+
+    Attributes:
+        shelf: hidden states of the model's lower layers.
+    """
 
     device: torch.device = field(default_factory=pick_device)
+    shelf: Shelf = field(default_factory=Shelf)
     _key: ModelKey | None = None
     _model: PreTrainedModel | None = None
     _data: dict[TaskSpec, TaskData] = field(default_factory=dict)
@@ -38,6 +44,7 @@ class Residency:
         key = (request.model, data.kind, data.outputs, self.dtype(request), quantisation)
         if self._model is None or key != self._key:
             self._model = None
+            self.shelf.clear()
             gc.collect()  # the old model's memory, before the new one's is asked for
             self._model = load_model(request.model, data.kind, data.outputs, self.device, key[3], quantisation)
             self._key = key

@@ -19,6 +19,7 @@ from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
 from autopeft.modules.base import MEASURED_WIDTH
 from autopeft.tasks.base import Kind
+from workers.activations import Forward, plain
 from workers.data import Batch, EncodedSplit
 from workers.devices import ran_out_of_memory
 
@@ -64,6 +65,7 @@ def train(
     evaluate: Callable[[], float],
     deadline: float | None = None,
     bars: Sequence[Bar] = (),
+    forward: Forward | None = None,
 ) -> Outcome:
     """Train an attachment and leave it at its best step.
 
@@ -77,12 +79,13 @@ def train(
         evaluate: returns the held-out score of the attachment as it is.
         deadline: of ``time.monotonic()``; the run stops itself after it.
         bars: what it must reach to go on.
+        forward: what gives a batch's logits, where that is not the whole model.
 
     Raises:
         TrainingStopped: the loss or the score is not finite, the deadline passed, or memory ran out at one row
             a step or after three halvings.
     """
-    loop = Loop(attachment, kind, settings)
+    loop = Loop(attachment, kind, settings, forward=forward)
     steps = count_steps(rows, settings, fidelity)
     scheduler = LambdaLR(loop.optimizer, schedule(steps, settings.warmup))
     needed = held_at(bars, steps)
@@ -127,8 +130,15 @@ def check_deadline(deadline: float | None, step: int, steps: int) -> None:
 class Loop:
     """Optimiser and micro-batch of one run; the modules' learning rates are ``pace`` times what they would be."""
 
-    def __init__(self, attachment: Attachment, kind: Kind, settings: TrainingSettings, pace: float = 1.0) -> None:
-        self.model = attachment.model
+    def __init__(
+        self,
+        attachment: Attachment,
+        kind: Kind,
+        settings: TrainingSettings,
+        pace: float = 1.0,
+        forward: Forward | None = None,
+    ) -> None:
+        self.forward = forward or plain(attachment.model)
         self.kind = kind
         self.settings = settings
         self.micro_batch = settings.batch_size
@@ -189,7 +199,7 @@ class Loop:
         return None
 
     def _loss(self, batch: Batch) -> Tensor:
-        logits = self.model(**batch.inputs).logits.float()
+        logits = self.forward(batch).float()
         if self.kind == "regression":
             return functional.mse_loss(logits[:, 0], batch.targets)
         return functional.cross_entropy(logits, batch.targets)

@@ -108,6 +108,25 @@ class Attachment:
         self._gates.clear()
         self._gates.update(gates)
 
+    @property
+    def boundary(self) -> int:
+        """Number of layers, from the first, that nothing is attached to and that compute what they always do."""
+        return min((placement.layer for placement in self.architecture.placements), default=self.geometry.layers)
+
+    def by_site(self) -> list[tuple[Site, list[Placement]]]:
+        """Return the placements of every site that has any, both in the order of computation.
+
+        Where two sites share a module of the model, the inner one changes its output first.
+        """
+        found: dict[Site, list[Placement]] = {}
+        for placement in self.architecture.placements:
+            found.setdefault(self.geometry.site(placement.site, placement.layer), []).append(placement)
+        return [
+            (site, sorted(found[site], key=lambda p: (MODULE_TYPES.get(p.module).sequential, p.module)))
+            for site in self.geometry.sites
+            if site in found
+        ]
+
     def detach(self) -> None:
         """Take everything off the model again; it computes and holds what it did before. May be called twice."""
         for handle in self._handles:
@@ -136,17 +155,11 @@ class Attachment:
             self._handles.append(self.model.get_submodule(owner).register_forward_pre_hook(_cast_to_weights))
 
     def _hook_sites(self) -> None:
-        geometry = self.geometry
         base = self.model.base_model
-        by_site: dict[Site, list[Placement]] = {}
-        for placement in self.architecture.placements:
-            by_site.setdefault(geometry.site(placement.site, placement.layer), []).append(placement)
-        # Sites in the order of computation: where two share a module, the inner one changes its output first.
-        for site in (s for s in geometry.sites if s in by_site):
+        for site, ordered in self.by_site():
             if site.kind == "kv":
-                self._put_prefix(base.get_submodule(site.exit), by_site[site][0])
+                self._put_prefix(base.get_submodule(site.exit), ordered[0])
                 continue
-            ordered = sorted(by_site[site], key=lambda p: (MODULE_TYPES.get(p.module).sequential, p.module))
             hook = _SiteHook(site, {p.key: self.modules[p.key] for p in ordered}, self._gates)
             needs_input = not all(MODULE_TYPES.get(p.module).sequential for p in ordered)
             self._handles.extend(hook.register(base, needs_input))

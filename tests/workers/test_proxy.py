@@ -104,9 +104,9 @@ def test_outputs_that_are_not_finite_on_any_part_diverge(request_for, monkeypatc
     predict = evaluation.predict_logits
     calls = []
 
-    def spoil(model, split, *rest):
+    def spoil(model, split, *rest, **named):
         calls.append(len(split))
-        logits = predict(model, split, *rest).clone()
+        logits = predict(model, split, *rest, **named).clone()
         if (len(calls) > 2) == (part == "validation"):  # two evaluations, then the parts
             logits[0, 0] = math.inf
         return logits

@@ -1,0 +1,198 @@
+"""Stored hidden states: the same function as computing them, in every family, and nothing breaks without them."""
+
+import os
+
+import pytest
+import torch
+
+from autopeft.architecture import Architecture, Placement
+from autopeft.families import FAMILIES
+from autopeft.messages import Fidelity, TrainingSettings
+from autopeft.modules import MODULE_TYPES
+from autopeft.modules.attach import Attachment
+from workers import activations, proxy
+from workers.activations import Shelf, Trunk, plain
+from workers.data import EncodedSplit
+from workers.evaluation import predict_logits
+from workers.training import train
+
+LENGTHS = (9, 3, 7, 5, 9, 4, 6, 8, 3, 5)
+PLENTY = 10**9
+
+
+def rows(config, lengths=LENGTHS, segments=False):
+    random = torch.Generator().manual_seed(1)
+    ids = [torch.randint(5, config.vocab_size, (length,), generator=random).tolist() for length in lengths]
+    if config.is_encoder_decoder:
+        ids = [[*row[:-1], config.eos_token_id] for row in ids]
+    kinds = [[int(place >= 2) for place in range(length)] for length in lengths] if segments else None
+    return EncodedSplit(ids, kinds, torch.arange(len(ids)) % 3, config.pad_token_id)
+
+
+def in_last_layer(geometry):
+    """Every module type somewhere in the last layer, and nothing below it."""
+    placements = []
+    for module, module_type in MODULE_TYPES.all().items():
+        site = next(
+            (s for s in geometry.sites if s.layer == geometry.layers - 1 and s.kind in module_type.kinds), None
+        )
+        if site is not None:
+            placements.append(Placement(module, site.name, site.layer, 4 if module_type.sized else 0))
+    return Architecture(tuple(placements))
+
+
+def attach(tiny_model, tiny_geometry, family, architecture=None):
+    geometry = tiny_geometry(family)
+    attachment = Attachment(tiny_model(family), architecture or in_last_layer(geometry), geometry, 3)
+    random = torch.Generator().manual_seed(5)
+    for parameter in attachment.modules.parameters():
+        parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=random))
+    return attachment
+
+
+def trunk(attachment, shelf):
+    return Trunk(attachment.model, attachment.geometry, attachment.boundary, shelf)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stored_states_give_the_logits_of_the_whole_model(tiny_model, tiny_geometry, tiny_config, family):
+    with attach(tiny_model, tiny_geometry, family) as attachment:
+        split = rows(tiny_config(family), segments=family == "bert")
+        shelf = Shelf(PLENTY, 0)
+        forward = trunk(attachment, shelf).forward(split)
+        expected = predict_logits(attachment.model, split, 4)
+        assert attachment.boundary == attachment.geometry.layers - 1
+        stored = family not in ("t5", "mt5")  # a decoder reads its encoder, and layers hand position biases on
+        assert (shelf.find(split, attachment.boundary) is not None) == stored
+        torch.testing.assert_close(predict_logits(attachment.model, split, 4, forward), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("module", MODULE_TYPES.names)
+def test_training_on_stored_states_learns_the_same(tiny_model, tiny_geometry, tiny_config, module):
+    geometry, split = tiny_geometry("bert"), rows(tiny_config("bert"))
+    module_type = MODULE_TYPES.get(module)
+    site = next(s for s in geometry.sites if s.layer == 1 and s.kind in module_type.kinds)
+    architecture = Architecture((Placement(module, site.name, 1, 4 if module_type.sized else 0),))
+    learned = []
+    for shelf in (Shelf(0, 0), Shelf(PLENTY, 0)):
+        with attach(tiny_model, tiny_geometry, "bert", architecture) as attachment:
+            settings, fidelity = TrainingSettings(batch_size=4), Fidelity(epochs=4, evaluations=1)
+            forward = trunk(attachment, shelf).forward(split)
+            train(attachment, split, "classification", settings, fidelity, 0, lambda: 0.0, forward=forward)
+            learned.append(attachment.state_dict())
+    assert learned[0].keys() == learned[1].keys()
+    for name, tensor in learned[0].items():
+        torch.testing.assert_close(learned[1][name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_a_head_alone_needs_no_layer(tiny_model, tiny_geometry, tiny_config, monkeypatch):
+    with attach(tiny_model, tiny_geometry, "bert", Architecture()) as attachment:
+        split = rows(tiny_config("bert"))
+        expected = predict_logits(attachment.model, split)
+        forward = trunk(attachment, Shelf(PLENTY, 0)).forward(split)
+        for layer in attachment.model.base_model.encoder.layer:
+            monkeypatch.setattr(layer.attention, "forward", None)  # cannot be called
+        torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
+
+
+def test_nothing_is_stored_where_the_first_layer_changes(tiny_model, tiny_geometry, tiny_config):
+    architecture = Architecture((Placement("lora", "attention.query", 0, 2),))
+    with attach(tiny_model, tiny_geometry, "bert", architecture) as attachment:
+        split, shelf = rows(tiny_config("bert")), Shelf(PLENTY, 0)
+        trunk(attachment, shelf).forward(split)
+        assert shelf.find(split, 0) is None and shelf.nearest(split, 2) == (0, None)
+
+
+def test_a_boundary_is_filled_from_the_nearest_below_with_the_same_states(tiny_model, tiny_geometry, tiny_config):
+    model, geometry = tiny_model("bert"), tiny_geometry("bert")
+    split, once, stepwise = rows(tiny_config("bert")), Shelf(PLENTY, 0), Shelf(PLENTY, 0)
+    Trunk(model, geometry, 2, once).forward(split)
+    Trunk(model, geometry, 1, stepwise).forward(split)
+    model.base_model.encoder.layer[0].attention.forward = None  # not needed any more
+    Trunk(model, geometry, 2, stepwise).forward(split)
+    assert torch.equal(once.find(split, 2).flat, stepwise.find(split, 2).flat)
+
+
+def test_the_model_is_left_as_it_was_even_by_a_forward_that_fails(tiny_model, tiny_geometry, tiny_config):
+    with attach(tiny_model, tiny_geometry, "bert") as attachment:
+        split = rows(tiny_config("bert"))
+        before = predict_logits(attachment.model, split)
+        forward = trunk(attachment, Shelf(PLENTY, 0)).forward(split)
+        broken = split.batch([0, 1])
+        broken.inputs["token_type_ids"] = torch.full((2, 9), 99)
+        with pytest.raises(IndexError):
+            forward(broken)
+        assert all("forward" not in layer.__dict__ for layer in attachment.model.base_model.encoder.layer)
+        assert torch.equal(predict_logits(attachment.model, split), before)
+
+
+# -- where there is no room
+
+
+def test_beyond_the_memory_states_are_in_a_file_that_nobody_else_can_reach(
+    tiny_model, tiny_geometry, tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(activations.tempfile, "tempdir", str(tmp_path))
+    with attach(tiny_model, tiny_geometry, "bert") as attachment:
+        split, shelf = rows(tiny_config("bert")), Shelf(0, PLENTY)
+        forward = trunk(attachment, shelf).forward(split)
+        assert shelf.find(split, 1) is not None and not list(tmp_path.iterdir())
+        expected = predict_logits(attachment.model, split)
+        torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
+
+
+@pytest.mark.parametrize("limits", [(0, 0), (100, 100)])
+def test_without_room_the_whole_model_runs(tiny_model, tiny_geometry, tiny_config, limits):
+    with attach(tiny_model, tiny_geometry, "bert") as attachment:
+        split = rows(tiny_config("bert"))
+        forward = trunk(attachment, Shelf(*limits)).forward(split)
+        assert torch.equal(
+            predict_logits(attachment.model, split, forward=forward), predict_logits(attachment.model, split)
+        )
+
+
+def test_a_disk_that_is_full_costs_time_only(tiny_model, tiny_geometry, tiny_config, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with attach(tiny_model, tiny_geometry, "bert") as attachment:
+        split = rows(tiny_config("bert"))
+        forward = trunk(attachment, Shelf(0, PLENTY)).forward(split)
+        assert torch.equal(
+            predict_logits(attachment.model, split, forward=forward), predict_logits(attachment.model, split)
+        )
+
+
+def test_the_least_used_gives_way(tiny_model, tiny_geometry, tiny_config):
+    model, geometry = tiny_model("bert"), tiny_geometry("bert")
+    first, second, third = (rows(tiny_config("bert")) for _ in range(3))
+    shelf = Shelf(2 * (sum(LENGTHS) + 1) * 32 * 4, 0)
+    for split in (first, second, first, third):
+        Trunk(model, geometry, 1, shelf).forward(split)
+    assert [shelf.find(split, 1) is None for split in (first, second, third)] == [False, True, False]
+
+
+# -- in a run
+
+
+def test_runs_share_what_is_stored_and_score_as_without_it(request_for, fresh_worker, monkeypatch):
+    above = Architecture((Placement("lora", "attention.query", 1, 4),))
+    request = request_for(above, parts=("holdout", "validation"))
+    without = proxy.run(request.model_copy(update={"reuse": False}))
+    assert not proxy._residency.shelf._kept
+    first = proxy.run(request)
+    kept = dict(proxy._residency.shelf._kept)
+    again = proxy.run(request)
+    assert {boundary for _, boundary in kept} == {1} and len(kept) == 3  # training, held-out and validation rows
+    assert {key: id(one[0]) for key, one in proxy._residency.shelf._kept.items()} == {
+        key: id(one[0]) for key, one in kept.items()
+    }
+    assert first.scores == again.scores and first.curve == again.curve
+    assert first.scores == pytest.approx(without.scores, abs=0.03)
+
+
+def test_plain_is_the_model_itself(tiny_model, tiny_config):
+    model, split = tiny_model("bert"), rows(tiny_config("bert"))
+    batch = split.batch([0, 3])
+    assert torch.equal(plain(model)(batch), model(**batch.inputs).logits)
