@@ -105,7 +105,7 @@ class Plan:
             precision=self.spec.precision,
             seed=seed,
             latency="latency" in (*self.objectives, *self.caps),
-            reuse=not {"memory", "train_time"} & {*self.objectives, *self.caps},
+            shortcuts=not {"memory", "train_time"} & {*self.objectives, *self.caps},
             wall_limit=self.spec.trial_timeout,
         )
 

@@ -13,16 +13,18 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autopeft.geometry import ModelGeometry
+from autopeft.modules.attach import Attachment
 from workers.data import Batch, EncodedSplit
+from workers.first_token import FirstToken
 
 Forward = Callable[[Batch], Tensor]
 
@@ -108,34 +110,35 @@ class Shelf:
 
 
 class Trunk:
-    """Runs a model from a boundary up, on stored hidden states.
+    """Runs an attachment's model, and of it no more than the logits need.
 
     Args:
-        model: with the modules attached; nothing below the boundary is.
-        geometry: its geometry.
-        boundary: number of layers that nothing is attached to; all of them for a head alone.
+        attachment: the modules, on their model.
         shelf: where hidden states are kept.
     """
 
-    def __init__(self, model: PreTrainedModel, geometry: ModelGeometry, boundary: int, shelf: Shelf) -> None:
-        self._model = model
-        self._boundary = boundary
+    def __init__(self, attachment: Attachment, shelf: Shelf) -> None:
+        self._model = attachment.model
+        self._boundary = attachment.boundary
         self._shelf = shelf
-        self._layers = [model.base_model.get_submodule(path) for path in geometry.layer_paths]
+        self._layers = [self._model.base_model.get_submodule(path) for path in attachment.geometry.layer_paths]
         # A decoder's layers read the encoder's last states beside their own input.
-        self._possible = boundary > 0 and not model.config.is_encoder_decoder
+        self._can_store = self._boundary > 0 and not self._model.config.is_encoder_decoder
+        self._first = FirstToken(attachment)
 
     def forward(self, split: EncodedSplit) -> Forward:
-        """Return what gives the logits of the split's batches; the whole model, where nothing can be stored."""
-        stored = self._stored(split) if self._possible else None
-        if stored is None:
-            return plain(self._model)
+        """Return what gives the logits of the split's batches; from the boundary up, where states can be stored."""
+        stored = self._stored(split) if self._can_store else None
+        shortened = self._first.possible and (stored is None or self._boundary < len(self._layers))
 
         def run(batch: Batch) -> Tensor:
-            hidden = stored.padded(batch.rows, batch.inputs["attention_mask"].cpu()).to(batch.targets.device)
-            with _stubs(self._layers[: self._boundary], stored.as_output(hidden)):
-                logits: Tensor = self._model(**batch.inputs).logits
-            return logits
+            with ExitStack() as stack:
+                if stored is not None:
+                    hidden = stored.padded(batch.rows, batch.inputs["attention_mask"].cpu()).to(batch.targets.device)
+                    stack.enter_context(_stubs(self._layers[: self._boundary], stored.as_output(hidden)))
+                if shortened:
+                    stack.enter_context(self._first.alone())
+                return _logits(self._model, batch)
 
         return run
 
@@ -146,7 +149,7 @@ class Trunk:
         try:
             return self._fill(split)
         except _CannotStub:
-            self._possible = False
+            self._can_store = False
         except OSError:  # the disk has filled since: go on without
             pass
         return None
@@ -198,12 +201,12 @@ class Trunk:
 
 def plain(model: PreTrainedModel) -> Forward:
     """Return what gives the logits of batches by running the whole model."""
+    return partial(_logits, model)
 
-    def run(batch: Batch) -> Tensor:
-        logits: Tensor = model(**batch.inputs).logits
-        return logits
 
-    return run
+def _logits(model: PreTrainedModel, batch: Batch) -> Tensor:
+    logits: Tensor = model(**batch.inputs).logits
+    return logits
 
 
 @contextmanager

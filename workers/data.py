@@ -20,7 +20,7 @@ SUBSET_SEED = 0
 
 @dataclass(frozen=True)
 class Batch:
-    """Model inputs of shape ``(rows, longest)``, targets of shape ``(rows,)``, and the rows' indices in their split."""
+    """Model inputs of shape ``(rows, longest)``, targets of shape ``(rows,)``, and the rows' places in their split."""
 
     inputs: dict[str, Tensor]
     targets: Tensor

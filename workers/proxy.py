@@ -17,7 +17,7 @@ from safetensors.torch import save
 from autopeft.base_models import describe_model
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.modules.attach import Attachment
-from workers.activations import Shelf, Trunk
+from workers.activations import Shelf, Trunk, plain
 from workers.data import EncodedTask
 from workers.devices import device_name, peak_memory, ran_out_of_memory, reset_peak_memory
 from workers.evaluation import score_split, time_predictions
@@ -60,7 +60,7 @@ def _run(request: TrialRequest, residency: Residency, started: float) -> TrialRe
         if request.gates is not None:
             found = _search(request, attachment, task, deadline)
         else:
-            found = _train(request, attachment, task, deadline, residency.shelf if request.reuse else Shelf(0, 0))
+            found = _train(request, attachment, task, deadline, residency.shelf)
         groups = attachment.parameter_groups()
         head = sum(p.numel() for p in groups.pop("head"))
         params = sum(p.numel() for parameters in groups.values() for p in parameters)
@@ -85,10 +85,10 @@ def _train(
     held_out = task.holdout.subset(request.fidelity.held_out_rows)
     rows = task.train.subset(request.fidelity.rows)
     model, metrics = attachment.model, list[dict[str, float]]()
-    trunk = Trunk(model, attachment.geometry, attachment.boundary, shelf)
+    forward = Trunk(attachment, shelf).forward if request.shortcuts else lambda _: plain(model)
 
     def evaluate() -> float:
-        metrics.append(score_split(model, held_out, kind, trunk.forward(held_out)))
+        metrics.append(score_split(model, held_out, kind, forward(held_out)))
         return metrics[-1][metric]
 
     settings, fidelity = request.chosen_training, request.chosen_fidelity
@@ -102,7 +102,7 @@ def _train(
         evaluate,
         deadline,
         request.bars,
-        trunk.forward(rows),
+        forward(rows),
     )
     went = {"steps": outcome.steps, "curve": tuple(outcome.curve)}
     if outcome.missed:
@@ -113,7 +113,7 @@ def _train(
     after = time.monotonic()
     for part in request.parts:
         if part != "holdout":
-            scored[part] = score_split(model, task.part(part), kind, trunk.forward(task.part(part)))
+            scored[part] = score_split(model, task.part(part), kind, forward(task.part(part)))
         if not math.isfinite(scored[part][metric]):
             raise TrainingStopped("diverged", f"the {part} score is {scored[part][metric]} at the best step")
     return {

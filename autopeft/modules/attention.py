@@ -7,7 +7,7 @@ slow: the backward pass of scaled-dot-product attention in bfloat16 on a CPU.
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ IMPLEMENTATION = "autopeft"
 _PREFIXES: WeakKeyDictionary[nn.Module, Prefix] = WeakKeyDictionary()
 # What modules with a gated prefix were called with, from their call until they attend.
 _INPUTS: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
+# Modules that were called with the first token alone, beside the keys and values of all.
+_FIRST: WeakSet[nn.Module] = WeakSet()
 
 
 def put_prefix(attention: nn.Module, prefix: Prefix) -> None:
@@ -35,6 +37,19 @@ def take_prefix(attention: nn.Module) -> None:
     """Undo :func:`put_prefix`."""
     _PREFIXES.pop(attention, None)
     _INPUTS.pop(attention, None)
+
+
+def read_first(attention: nn.Module) -> None:
+    """Expect the module to be called with the first token alone, and its key and value linears with all tokens.
+
+    Such a module, as BERT's, shapes keys like queries: ``(batch, keys * heads, 1, head_width)``, which is put right.
+    """
+    _FIRST.add(attention)
+
+
+def read_all(attention: nn.Module) -> None:
+    """Undo :func:`read_first`."""
+    _FIRST.discard(attention)
 
 
 def keep_input(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -59,6 +74,8 @@ def attend(
     Shapes: query ``(batch, heads, queries, head_width)``, key and value ``(batch, kv_heads, keys, head_width)``,
     mask ``(batch, 1, queries, keys)`` or None; the result is ``(batch, queries, heads, head_width)``.
     """
+    if module in _FIRST:
+        key, value = _by_head(key, query.shape[1]), _by_head(value, query.shape[1])
     prefix, gate = _PREFIXES.get(module), None
     if prefix is not None:
         gate = _gate(module, prefix, attention_mask, is_causal)
@@ -107,6 +124,11 @@ def _attend(
         **kwargs,
     )[0]
     return out
+
+
+def _by_head(rows: Tensor, heads: int) -> Tensor:
+    batch, rows_and_heads, _, head_width = rows.shape
+    return rows.reshape(batch, rows_and_heads // heads, heads, head_width).transpose(1, 2)
 
 
 def _prepend(prefix: Prefix, key: Tensor, value: Tensor, *, apart: bool) -> tuple[Tensor, Tensor]:

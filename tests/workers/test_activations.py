@@ -10,10 +10,13 @@ from autopeft.families import FAMILIES
 from autopeft.messages import Fidelity, TrainingSettings
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
-from workers import activations, proxy
+from autopeft.modules.attention import IMPLEMENTATION
+from tests.modules.test_conformance import in_all_layers, options_of, sites_of
+from workers import activations, first_token, proxy
 from workers.activations import Shelf, Trunk, plain
 from workers.data import EncodedSplit
 from workers.evaluation import predict_logits
+from workers.first_token import FirstToken
 from workers.training import train
 
 LENGTHS = (9, 3, 7, 5, 9, 4, 6, 8, 3, 5)
@@ -42,16 +45,20 @@ def in_last_layer(geometry):
 
 
 def attach(tiny_model, tiny_geometry, family, architecture=None):
-    geometry = tiny_geometry(family)
-    attachment = Attachment(tiny_model(family), architecture or in_last_layer(geometry), geometry, 3)
+    geometry, model = tiny_geometry(family), tiny_model(family)
+    if any(site.kind == "kv" for site in geometry.sites):  # as a model is loaded
+        model.set_attn_implementation(IMPLEMENTATION)
+    attachment = Attachment(model, architecture or in_last_layer(geometry), geometry, 3)
     random = torch.Generator().manual_seed(5)
     for parameter in attachment.modules.parameters():
         parameter.data.add_(0.2 * torch.randn(parameter.shape, generator=random))
     return attachment
 
 
-def trunk(attachment, shelf):
-    return Trunk(attachment.model, attachment.geometry, attachment.boundary, shelf)
+def above(tiny_model, tiny_geometry, boundary):
+    """A model of two layers on which nothing is attached below a boundary."""
+    placements = (Placement("lora", "attention.query", boundary, 2),) if boundary < 2 else ()
+    return Attachment(tiny_model("bert"), Architecture(placements), tiny_geometry("bert"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -59,7 +66,7 @@ def test_stored_states_give_the_logits_of_the_whole_model(tiny_model, tiny_geome
     with attach(tiny_model, tiny_geometry, family) as attachment:
         split = rows(tiny_config(family), segments=family == "bert")
         shelf = Shelf(PLENTY, 0)
-        forward = trunk(attachment, shelf).forward(split)
+        forward = Trunk(attachment, shelf).forward(split)
         expected = predict_logits(attachment.model, split, 4)
         assert attachment.boundary == attachment.geometry.layers - 1
         stored = family not in ("t5", "mt5")  # a decoder reads its encoder, and layers hand position biases on
@@ -77,7 +84,7 @@ def test_training_on_stored_states_learns_the_same(tiny_model, tiny_geometry, ti
     for shelf in (Shelf(0, 0), Shelf(PLENTY, 0)):
         with attach(tiny_model, tiny_geometry, "bert", architecture) as attachment:
             settings, fidelity = TrainingSettings(batch_size=4), Fidelity(epochs=4, evaluations=1)
-            forward = trunk(attachment, shelf).forward(split)
+            forward = Trunk(attachment, shelf).forward(split)
             train(attachment, split, "classification", settings, fidelity, 0, lambda: 0.0, forward=forward)
             learned.append(attachment.state_dict())
     assert learned[0].keys() == learned[1].keys()
@@ -89,7 +96,7 @@ def test_a_head_alone_needs_no_layer(tiny_model, tiny_geometry, tiny_config, mon
     with attach(tiny_model, tiny_geometry, "bert", Architecture()) as attachment:
         split = rows(tiny_config("bert"))
         expected = predict_logits(attachment.model, split)
-        forward = trunk(attachment, Shelf(PLENTY, 0)).forward(split)
+        forward = Trunk(attachment, Shelf(PLENTY, 0)).forward(split)
         for layer in attachment.model.base_model.encoder.layer:
             monkeypatch.setattr(layer.attention, "forward", None)  # cannot be called
         torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
@@ -99,17 +106,17 @@ def test_nothing_is_stored_where_the_first_layer_changes(tiny_model, tiny_geomet
     architecture = Architecture((Placement("lora", "attention.query", 0, 2),))
     with attach(tiny_model, tiny_geometry, "bert", architecture) as attachment:
         split, shelf = rows(tiny_config("bert")), Shelf(PLENTY, 0)
-        trunk(attachment, shelf).forward(split)
+        Trunk(attachment, shelf).forward(split)
         assert shelf.find(split, 0) is None and shelf.nearest(split, 2) == (0, None)
 
 
 def test_a_boundary_is_filled_from_the_nearest_below_with_the_same_states(tiny_model, tiny_geometry, tiny_config):
-    model, geometry = tiny_model("bert"), tiny_geometry("bert")
     split, once, stepwise = rows(tiny_config("bert")), Shelf(PLENTY, 0), Shelf(PLENTY, 0)
-    Trunk(model, geometry, 2, once).forward(split)
-    Trunk(model, geometry, 1, stepwise).forward(split)
-    model.base_model.encoder.layer[0].attention.forward = None  # not needed any more
-    Trunk(model, geometry, 2, stepwise).forward(split)
+    Trunk(above(tiny_model, tiny_geometry, 2), once).forward(split)
+    Trunk(above(tiny_model, tiny_geometry, 1), stepwise).forward(split)
+    bare = above(tiny_model, tiny_geometry, 2)
+    bare.model.base_model.encoder.layer[0].attention.forward = None  # not needed any more
+    Trunk(bare, stepwise).forward(split)
     assert torch.equal(once.find(split, 2).flat, stepwise.find(split, 2).flat)
 
 
@@ -117,13 +124,54 @@ def test_the_model_is_left_as_it_was_even_by_a_forward_that_fails(tiny_model, ti
     with attach(tiny_model, tiny_geometry, "bert") as attachment:
         split = rows(tiny_config("bert"))
         before = predict_logits(attachment.model, split)
-        forward = trunk(attachment, Shelf(PLENTY, 0)).forward(split)
+        forward = Trunk(attachment, Shelf(PLENTY, 0)).forward(split)
         broken = split.batch([0, 1])
         broken.inputs["token_type_ids"] = torch.full((2, 9), 99)
         with pytest.raises(IndexError):
             forward(broken)
         assert all("forward" not in layer.__dict__ for layer in attachment.model.base_model.encoder.layer)
         assert torch.equal(predict_logits(attachment.model, split), before)
+
+
+# -- the last layer for the first token alone
+
+PLACES = [
+    pytest.param(family, module, site, options, id=f"{family}-{module}-{site}{'-gated' if options else ''}")
+    for family in ("bert", "distilbert")
+    for module, module_type in MODULE_TYPES.all().items()
+    for site, kind in sites_of(family).items()
+    if kind in module_type.kinds
+    for options in options_of(module)
+]
+
+
+@pytest.mark.parametrize(("family", "module", "site", "options"), PLACES)
+def test_the_first_token_alone_gives_the_same_logits_and_gradients(
+    tiny_model, tiny_geometry, tiny_config, family, module, site, options
+):
+    geometry, split = tiny_geometry(family), rows(tiny_config(family))
+    architecture = Architecture(in_all_layers(geometry, module, site, options))
+    with attach(tiny_model, tiny_geometry, family, architecture) as attachment:
+        assert FirstToken(attachment).possible == (not (module == "prefix" and options))
+        batch = split.batch([0, 1, 2, 3])
+        leaves = [*attachment.modules.parameters(), *attachment.head.values()]
+        expected, found = (
+            [logits, *torch.autograd.grad(logits.square().sum(), leaves, allow_unused=True)]
+            for logits in (plain(attachment.model)(batch), Trunk(attachment, Shelf(0, 0)).forward(split)(batch))
+        )
+        for one, other in zip(expected, found, strict=True):
+            torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_whose_head_reads_the_first_token_are_shortened(tiny_model, tiny_geometry, tiny_config, family):
+    with attach(tiny_model, tiny_geometry, family) as attachment:
+        first, split = FirstToken(attachment), rows(tiny_config(family))
+        assert first.possible == (family in first_token.FAMILIES)
+        if first.possible:
+            with first.alone():
+                hidden = attachment.model.base_model(**split.batch([0, 1, 2]).inputs)[0]
+            assert hidden.shape[:2] == (3, 1)
 
 
 # -- where there is no room
@@ -135,7 +183,7 @@ def test_beyond_the_memory_states_are_in_a_file_that_nobody_else_can_reach(
     monkeypatch.setattr(activations.tempfile, "tempdir", str(tmp_path))
     with attach(tiny_model, tiny_geometry, "bert") as attachment:
         split, shelf = rows(tiny_config("bert")), Shelf(0, PLENTY)
-        forward = trunk(attachment, shelf).forward(split)
+        forward = Trunk(attachment, shelf).forward(split)
         assert shelf.find(split, 1) is not None and not list(tmp_path.iterdir())
         expected = predict_logits(attachment.model, split)
         torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
@@ -145,10 +193,9 @@ def test_beyond_the_memory_states_are_in_a_file_that_nobody_else_can_reach(
 def test_without_room_the_whole_model_runs(tiny_model, tiny_geometry, tiny_config, limits):
     with attach(tiny_model, tiny_geometry, "bert") as attachment:
         split = rows(tiny_config("bert"))
-        forward = trunk(attachment, Shelf(*limits)).forward(split)
-        assert torch.equal(
-            predict_logits(attachment.model, split, forward=forward), predict_logits(attachment.model, split)
-        )
+        forward = Trunk(attachment, Shelf(*limits)).forward(split)
+        expected = predict_logits(attachment.model, split)
+        torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
 
 
 def test_a_disk_that_is_full_costs_time_only(tiny_model, tiny_geometry, tiny_config, monkeypatch):
@@ -158,18 +205,17 @@ def test_a_disk_that_is_full_costs_time_only(tiny_model, tiny_geometry, tiny_con
     monkeypatch.setattr(os, "posix_fallocate", full)
     with attach(tiny_model, tiny_geometry, "bert") as attachment:
         split = rows(tiny_config("bert"))
-        forward = trunk(attachment, Shelf(0, PLENTY)).forward(split)
-        assert torch.equal(
-            predict_logits(attachment.model, split, forward=forward), predict_logits(attachment.model, split)
-        )
+        forward = Trunk(attachment, Shelf(0, PLENTY)).forward(split)
+        expected = predict_logits(attachment.model, split)
+        torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
 
 
 def test_the_least_used_gives_way(tiny_model, tiny_geometry, tiny_config):
-    model, geometry = tiny_model("bert"), tiny_geometry("bert")
+    attachment = above(tiny_model, tiny_geometry, 1)
     first, second, third = (rows(tiny_config("bert")) for _ in range(3))
     shelf = Shelf(2 * (sum(LENGTHS) + 1) * 32 * 4, 0)
     for split in (first, second, first, third):
-        Trunk(model, geometry, 1, shelf).forward(split)
+        Trunk(attachment, shelf).forward(split)
     assert [shelf.find(split, 1) is None for split in (first, second, third)] == [False, True, False]
 
 
@@ -177,9 +223,9 @@ def test_the_least_used_gives_way(tiny_model, tiny_geometry, tiny_config):
 
 
 def test_runs_share_what_is_stored_and_score_as_without_it(request_for, fresh_worker, monkeypatch):
-    above = Architecture((Placement("lora", "attention.query", 1, 4),))
-    request = request_for(above, parts=("holdout", "validation"))
-    without = proxy.run(request.model_copy(update={"reuse": False}))
+    last_layer = Architecture((Placement("lora", "attention.query", 1, 4),))
+    request = request_for(last_layer, parts=("holdout", "validation"))
+    without = proxy.run(request.model_copy(update={"shortcuts": False}))
     assert not proxy._residency.shelf._kept
     first = proxy.run(request)
     kept = dict(proxy._residency.shelf._kept)
