@@ -8,14 +8,18 @@ next start, from the evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import DBAPIError
 
 from autopeft.answer import Answer, candidates
 from autopeft.architecture import Architecture
 from autopeft.errors import AutopeftError, NoFeasibleArchitecture
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
+from autopeft.executors.memory import run_bytes
 from autopeft.executors.recall import RecallingExecutor
 from autopeft.lease import Lease
 from autopeft.messages import TrialReport, TrialRequest
@@ -24,7 +28,7 @@ from autopeft.samplers.base import WAIT, Errand, Proposal, Wait
 from autopeft.settings import Settings
 from autopeft.storage import write_atomically
 from autopeft.store import SearchRecord, SearchState, Store
-from autopeft.stored import evidence_folder, read_answer, weights_path
+from autopeft.stored import evidence_folder, read_answer, to_entry, weights_path
 from autopeft.study import Study
 from autopeft.submission import Plan, make_plan
 from autopeft.trial import Trial, open_storage
@@ -33,6 +37,7 @@ ATTEMPTS = 3
 WAIT_SECONDS = 0.5
 FAILURES_IN_A_ROW = 5
 WEIGHTS_SEED = 0
+CANCELLED = "the search was cancelled"
 # Of a wall-time budget, confirmation is left at most this share.
 MOST_CONFIRMATION = 0.6
 
@@ -42,21 +47,17 @@ class Controller:
 
     Args:
         store: where the search is.
-        name: its id or name.
+        lease: on the search; it is given back at the end of :meth:`run`.
         settings: data folder, database and Ray address.
-        listener: is told of every step.
-
-    Raises:
-        Conflict: another controller owns the search.
-        NotFound: there is no such search.
+        listener: is told of every step, as the search's events are.
     """
 
-    def __init__(self, store: Store, name: str, settings: Settings, listener: Listener = lambda _: None) -> None:
+    def __init__(self, store: Store, lease: Lease, settings: Settings, listener: Listener = lambda _: None) -> None:
         self._store = store
         self._settings = settings
         self._listener = listener
-        self._lease = Lease(store, name)
-        self.record: SearchRecord = self._lease.record
+        self._lease = lease
+        self.record: SearchRecord = lease.record
         self._draining = False
         self._started = time.monotonic()
         self._run_seconds: list[float] = []
@@ -73,30 +74,38 @@ class Controller:
             AutopeftError: the first runs all failed, or the executor does not start.
         """
         state: SearchState = "interrupted"
-        detail = ""
+        detail, infeasible = "", False
         try:
             plan = make_plan(self.record.spec)
             self._study = open_study(plan, self.record, self._settings, self._earlier(plan))
             state = self._work(plan)
-        except NoFeasibleArchitecture as error:
-            state, detail = "failed", str(error)
-            raise
-        except AutopeftError as error:
-            state, detail = "failed", str(error)
+        except (DBAPIError, StorageInternalError):
+            raise  # whoever takes the search next goes on where the database was last
+        except Exception as error:
+            state, infeasible = "failed", isinstance(error, NoFeasibleArchitecture)
+            detail = str(error) if isinstance(error, AutopeftError) else f"a fault of autopeft: {error!r}"
             raise
         finally:
             self._lease.stop()
+            # First: who watches stops watching when the state is final. Who has lost the search has nothing to tell.
+            if self._lease.check():
+                self._tell_state(state, detail, infeasible)
             self._store.release(self.record, state, time.monotonic() - self._started, detail)
         return read_answer(self._store, self.record.id, self._study.trials())
 
     def _work(self, plan: Plan) -> SearchState:
+        if self._store.cancel_requested(self.record):
+            return self._settle_cancelled(plan)
         self._store.set_state(self.record, "running")
+        self._tell_state("running")
         spec = plan.spec
-        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table)
+        need = run_bytes(plan.model, spec, plan.space.document.quantisation)
+        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table, need)
         trains = EXECUTORS.get(spec.executor).start(options)
         executor: Executor = trains if spec.warm_start == "none" else RecallingExecutor(trains, self._recall)
         try:
             self._search(plan, executor)
+            self._settle_strays(plan)
             if not self._stopping():
                 self._confirm(plan, executor)
         finally:
@@ -104,6 +113,22 @@ class Controller:
         if self._store.cancel_requested(self.record):
             return "cancelled"
         return "interrupted" if self._stopping() else "done"
+
+    def _settle_cancelled(self, plan: Plan) -> SearchState:
+        """End what a lost controller left running of a search that was cancelled before it was lost."""
+        for _, trial in self._recover(plan):
+            self._tell(trial, TrialReport.failure("", "stopped", CANCELLED), plan)
+        return "cancelled"
+
+    def _settle_strays(self, plan: Plan) -> None:
+        """End the trials that another controller started at the very moment when it lost the search to this one."""
+        if not self._lease.check():
+            return
+        self._study.drop_unrecorded()
+        for trial in self._study.trials():
+            if trial.state == "running":
+                detail = "its controller had lost the search when it started it"
+                self._tell(trial, TrialReport.failure("", "controller_lost", detail), plan)
 
     # -- the search phase ---------------------------------------------------------------------------------------------
 
@@ -124,11 +149,10 @@ class Controller:
                 self._report("search", plan, len(running), event)
             if self._lease.lost:
                 return
-            if self._out_of_time(plan):
+            if ended := self._ended(plan):
                 for key, what in running.items():
-                    if isinstance(what, Trial):
-                        report = TrialReport.failure(key, "stopped", "the wall-time budget ended")
-                        self._study.tell(what.number, report, None)
+                    if isinstance(what, Trial) and self._lease.check():
+                        self._tell(what, TrialReport.failure(key, "stopped", ended), plan)
                 return
 
     def _start_more(
@@ -139,13 +163,18 @@ class Controller:
         running: dict[str, Trial | Errand],
     ) -> bool:
         """Start runs until the executor is full or nothing may be started; return whether there may be more later."""
-        while len(running) < executor.slots and self._may_start(plan, len(running)):
+        while len(running) < executor.slots and self._may_start(plan, running) and self._lease.check():
             step = next(upcoming, None)
             if step is None:
                 return False
             if step == WAIT:
                 return bool(running)
             assert not isinstance(step, str)
+            if isinstance(step, Trial):
+                if not self._lease.check():  # whoever has the search now does not know of this one
+                    self._study.tell(step.number, TrialReport.failure("", "controller_lost"), None)
+                    return False
+                self._publish(step)
             request = self._proxy_request(plan, step) if isinstance(step, Trial) else self._errand_request(plan, step)
             running[request.key] = step
             executor.submit(request)
@@ -177,6 +206,7 @@ class Controller:
     def _recover(self, plan: Plan) -> Iterator[tuple[TrialRequest, Trial]]:
         """Settle the trials that a lost controller left running, and yield those to run again."""
         self._study.drop_unrecorded()
+        self._publish(*self._study.trials())
         stored = self._store.evaluations(self.record, "proxy")
         for trial in self._study.trials():
             if trial.state != "running":
@@ -190,6 +220,7 @@ class Controller:
                 continue
             self._study.restart(trial)
             restarted = replace(trial, attempts=trial.attempts + 1)
+            self._publish(restarted)
             yield self._proxy_request(plan, restarted), restarted
 
     def _earlier(self, plan: Plan) -> list[Trial]:
@@ -240,6 +271,8 @@ class Controller:
     def _finish(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
         self._run_seconds.append(report.seconds)
         self._store.add_evaluation(self.record, "proxy", trial.architecture, plan.spec.proxy, plan.spec.seed, report)
+        if not self._lease.check():
+            return trial
         told = self._tell(trial, report, plan)
         finished = [t for t in self._study.trials() if t.state != "running"]
         if len(finished) == FAILURES_IN_A_ROW and all(t.state == "failed" for t in finished):
@@ -253,13 +286,20 @@ class Controller:
         over = "" if report.state != "complete" or trial.name else plan.over_cap(report)
         if over:
             report = TrialReport.failure(report.key, "over_cap", over, report.seconds)
-        return self._study.tell(trial.number, report, report.scores.get("holdout"))
+        told = self._study.tell(trial.number, report, report.scores.get("holdout"))
+        self._publish(told)
+        return told
 
-    def _may_start(self, plan: Plan, running: int) -> bool:
+    def _publish(self, *trials: Trial) -> None:
+        """Write trials where the service reads them."""
+        self._store.trials.put(self.record.id, self.record.attempt, map(to_entry, trials))
+
+    def _may_start(self, plan: Plan, running: Mapping[str, Trial | Errand]) -> bool:
         if self._stopping():
             return False
         if plan.budget.trials is not None:
-            return len(self._finished()) + running < plan.budget.trials
+            errands = sum(isinstance(what, Errand) for what in running.values())
+            return len(self._study.trials()) + errands < plan.budget.trials
         end = self._deadline(plan)
         return end is None or time.monotonic() < end - self._confirmation_seconds(plan)
 
@@ -291,7 +331,7 @@ class Controller:
                 self._keep_confirmation(plan, request, report)
                 done = total - len(waiting) - len(running)
                 self._report("confirm", plan, len(running), _describe_run(request, report), done, total)
-            if self._out_of_time(plan) or self._lease.lost:
+            if self._ended(plan) or self._lease.lost:
                 return
 
     def _keep_confirmation(self, plan: Plan, request: TrialRequest, report: TrialReport) -> None:
@@ -325,9 +365,16 @@ class Controller:
         seconds = plan.budget.seconds
         return None if seconds is None else self._started + seconds - self.record.seconds
 
-    def _out_of_time(self, plan: Plan) -> bool:
+    def _ended(self, plan: Plan) -> str:
+        """Return why the runs under way are not waited for; empty while they are."""
         end = self._deadline(plan)
-        return end is not None and time.monotonic() >= end
+        if end is not None and time.monotonic() >= end:
+            return "the wall-time budget ended"
+        return CANCELLED if self._store.cancel_requested(self.record) else ""
+
+    def _tell_state(self, state: SearchState, detail: str = "", infeasible: bool = False) -> None:
+        body = {"state": state, "detail": detail, **({"infeasible": True} if infeasible else {})}
+        self._store.events.add(self.record.id, "state", body)
 
     def _report(
         self, phase: str, plan: Plan, running: int, event: str, done: int | None = None, total: int | None = None
@@ -342,19 +389,19 @@ class Controller:
             each = sum(self._run_seconds) / len(self._run_seconds)
             left = each * max(0, total - (done or 0)) / plan.spec.workers
         scores = [row.score for row in answer.front]
-        self._listener(
-            Progress(
-                phase=phase,
-                done=done or 0,
-                total=total,
-                running=running,
-                best=max(scores, default=None),
-                hypervolume=answer.hypervolume,
-                seconds=self._spent(),
-                seconds_left=left,
-                event=event,
-            )
+        progress = Progress(
+            phase=phase,
+            done=done or 0,
+            total=total,
+            running=running,
+            best=max(scores, default=None),
+            hypervolume=answer.hypervolume,
+            seconds=self._spent(),
+            seconds_left=left,
+            event=event,
         )
+        self._store.events.add(self.record.id, "progress", asdict(progress))
+        self._listener(progress)
 
 
 def open_study(plan: Plan, record: SearchRecord, settings: Settings, earlier: Sequence[Trial] = ()) -> Study:

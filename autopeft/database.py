@@ -6,15 +6,18 @@ import os
 import random
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from autopeft.errors import InvalidInput, Problem
 
-BUSY_SECONDS = 30.0
+PATIENCE = 60.0
+# Execution options of a transaction that only reads, which need not wait for its turn to write.
+READ_ONLY = {"autopeft_reads": True}
 USE = "use sqlite:////path/to/file.db or postgresql+psycopg://user@host/name"
 
 
@@ -26,14 +29,19 @@ def engine_options(url: str) -> dict[str, Any]:
     """
     backend = _parse(url).get_backend_name()
     if backend == "sqlite":
-        return {"connect_args": {"timeout": BUSY_SECONDS}}
+        return {"connect_args": {"timeout": PATIENCE}}
     if backend == "postgresql":
         return {"pool_pre_ping": True}
     raise InvalidInput(Problem("AUTOPEFT_DATABASE_URL", backend, f"unknown; {USE}"))
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, patience: float = PATIENCE) -> Engine:
     """Return an engine for the URL, whose database answers; an SQLite file's folder is created.
+
+    Args:
+        url: SQLAlchemy URL.
+        patience: seconds for which a lock, or a server that has gone away, is waited for; at first it must answer at
+            once.
 
     Raises:
         InvalidInput: there is no such database, or its driver is not installed.
@@ -41,9 +49,10 @@ def open_engine(url: str) -> Engine:
     create_folder(url)
     try:
         engine = create_engine(url, **engine_options(url))
-        protect(engine)
         with engine.connect():
-            return engine
+            engine.dispose()  # the next connections are made as below
+        protect(engine, patience)
+        return engine
     except ImportError as error:
         remedy = f"its driver is not installed: pip install {error.name}"
         raise InvalidInput(Problem(*_named(url), remedy)) from error
@@ -85,34 +94,50 @@ def _named(url: str) -> tuple[str, str]:
     return "AUTOPEFT_HOME", str(Path(parsed.database or "").parent)
 
 
-def protect(engine: Engine) -> None:
-    """Make an SQLite engine safe to share between processes and across crashes; others are left as they are.
+def protect(engine: Engine, patience: float = PATIENCE) -> None:
+    """Make an engine safe to share between processes, across crashes and through a server's restart.
 
     SQLite takes its write lock when a transaction first writes, and two that have both read by then cannot both go
     on. Taking the lock at BEGIN makes them wait for each other instead. ``synchronous=FULL`` keeps what was committed
-    through a power loss.
+    through a power loss. A lock, or a server that does not answer, is waited for as
+    many seconds as ``patience`` says.
     """
     if engine.dialect.name != "sqlite":
+        event.listen(engine, "do_connect", partial(_connect, patience))
         return
-    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "connect", partial(_on_connect, patience))
     event.listen(engine, "begin", _on_begin)
 
 
-def _on_connect(connection: sqlite3.Connection, _: object) -> None:
+def _connect(patience: float, dialect: Dialect, _: object, arguments: Any, options: Any) -> Any:
+    """Connect to a server, waiting for one that has gone away to come back."""
+    deadline = time.monotonic() + patience
+    wait = 0.1
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() + wait > deadline:
+                raise
+            time.sleep(random.uniform(0.5, 1.0) * wait)
+            wait = min(2.0, 2 * wait)
+
+
+def _on_connect(patience: float, connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # SQLAlchemy's begin event says BEGIN, not Python's driver
-    connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
-    _use_write_ahead_log(connection)
+    connection.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
+    _use_write_ahead_log(connection, patience)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+def _use_write_ahead_log(connection: sqlite3.Connection, patience: float) -> None:
     """Switch the file to a write-ahead log, waiting for other processes that open it for the first time too.
 
     SQLite does not wait by itself here: the switch raises a shared lock to an exclusive one, and to avoid a deadlock
     between two that do so, its busy timeout is not applied to that step.
     """
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + patience
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -124,4 +149,5 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = READ_ONLY.items() <= connection.get_execution_options().items()
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -7,6 +7,7 @@ import socket
 import threading
 import uuid
 
+from autopeft.budget import add_budget, parse_budget
 from autopeft.errors import Conflict
 from autopeft.store import SearchRecord, Store
 
@@ -15,31 +16,49 @@ RENEW_EVERY = 4.0
 
 
 class Lease:
-    """One controller's claim on one search.
+    """One controller's claim on one search, made by :meth:`take` or :meth:`next`.
 
-    Args:
-        store: that the search is in.
-        name: id or name of the search.
-
-    Raises:
-        Conflict: another controller that is alive owns the search.
-        NotFound: there is no such search.
+    Attributes:
+        lost: whether another controller was seen to have taken the search since.
     """
 
-    def __init__(self, store: Store, name: str) -> None:
-        self._store = store
-        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-        before = store.get(name)
-        if before.owner is not None and _is_dead_here(before.owner):
-            store.release(before, before.state, 0.0)
-        record = store.claim(name, owner, LEASE_SECONDS)
-        if record is None:
-            raise Conflict(f"search {before.name!r} is being worked on by {before.owner}; cancel it there first")
-        self.record: SearchRecord = record
+    def __init__(self, store: Store, record: SearchRecord) -> None:
+        self.record = record
         self.lost = False
+        self._store = store
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="autopeft-lease", daemon=True)
         self._thread.start()
+
+    @classmethod
+    def take(cls, store: Store, name: str) -> Lease:
+        """Claim the search of this id or name.
+
+        Raises:
+            Conflict: another controller that is alive owns the search.
+            NotFound: there is no such search.
+        """
+        before = store.get(name)
+        if before.owner is not None and _is_dead_here(before.owner):
+            store.expire(before)
+        claimed = store.claim(name, _new_owner(), LEASE_SECONDS)
+        if claimed is None:
+            raise Conflict(f"search {before.name!r} is being worked on by {before.owner}; cancel it there first")
+        return cls(store, claimed)
+
+    @classmethod
+    def next(cls, store: Store) -> Lease | None:
+        """Claim the oldest served search that nobody works on, or return None where there is none."""
+        for record in store.owned():
+            if record.owner is not None and _is_dead_here(record.owner):
+                store.expire(record)
+        claimed = store.claim_next(_new_owner(), LEASE_SECONDS)
+        return None if claimed is None else cls(store, claimed)
+
+    def check(self) -> bool:
+        """Ask the database whether the search is still this controller's, as before anything that cannot be undone."""
+        self.lost = self.lost or not self._store.owns(self.record)
+        return not self.lost
 
     def stop(self) -> None:
         """Stop renewing."""
@@ -52,6 +71,36 @@ class Lease:
                 self.lost = not self._store.renew(self.record, LEASE_SECONDS)
             except Exception:  # a database that is away for a moment is no reason to stop
                 continue
+
+
+def change_budget(store: Store, record: SearchRecord, budget: str, done: int) -> SearchRecord:
+    """Set the budget with which a search that nobody works on is to go on, and return its record.
+
+    Args:
+        store: where the search is.
+        record: of the search.
+        budget: a new one in all, or more than before, as ``+20``.
+        done: finished trials, below which a budget of trials cannot go.
+
+    Raises:
+        InvalidInput: it is no budget, or has another unit than the search's.
+        Conflict: it is below what was spent already, or somebody is working on the search.
+    """
+    lease = Lease.take(store, record.id)
+    try:
+        spec = lease.record.spec
+        changed = spec.model_copy(update={"budget": add_budget(spec.budget, budget)})
+        trials = parse_budget(changed.budget).trials
+        if trials is not None and trials < done:
+            raise Conflict(f"search {record.name!r} has {done} finished trials already; {trials} is fewer")
+        return store.set_spec(record, changed)
+    finally:
+        lease.stop()
+        store.release(lease.record, lease.record.state, 0.0, lease.record.detail)
+
+
+def _new_owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def _is_dead_here(owner: str) -> bool:

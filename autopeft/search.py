@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopeft.answer import Answer, Row
-from autopeft.budget import add_budget, parse_budget
-from autopeft.errors import Conflict
 from autopeft.evidence import Evidence, read_evidence
 from autopeft.exporters import export
-from autopeft.lease import Lease
-from autopeft.messages import SearchSpec
+from autopeft.lease import Lease, change_budget
 from autopeft.progress import Listener
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
 from autopeft.stored import evidence_folder, read_answer, weights_path
 from autopeft.trial import Trial, open_storage, read_trials
-from autopeft.warm_start import first_architectures
+from autopeft.warm_start import create_search
 from autopeft.winner import make_recipe
 
 if TYPE_CHECKING:
@@ -48,12 +45,8 @@ class Search:
         from autopeft.submission import submit_options  # noqa: PLC0415
 
         plan, facts = submit_options(options)
-        self._settings, self._store = _open()
-        # A sampler that makes the whole plan itself has no place for what others found.
-        warm_start = "same" if plan.needs_scores else plan.spec.warm_start
-        first = first_architectures(self._store, self._settings, warm_start, facts["model_hash"])
-        facts["first"] = [architecture.to_dict() for architecture in first]
-        self._record = self._store.create(plan.spec, facts)
+        self._settings, self._store = open_store()
+        self._record = create_search(self._store, self._settings, plan.spec, facts, plan.warm_start)
 
     @classmethod
     def load(cls, name: str) -> Search:
@@ -63,7 +56,7 @@ class Search:
             NotFound: there is none.
         """
         search = cls.__new__(cls)
-        search._settings, search._store = _open()
+        search._settings, search._store = open_store()
         search._record = search._store.get(name)
         return search
 
@@ -76,7 +69,7 @@ class Search:
         """Return a controller that owns the search, for one who wants to drain it; :meth:`run` makes its own."""
         from autopeft.controller import Controller  # noqa: PLC0415
 
-        return Controller(self._store, self._record.id, self._settings, listener)
+        return Controller(self._store, Lease.take(self._store, self._record.id), self._settings, listener)
 
     def run(self, listener: Listener = lambda _: None) -> Search:
         """Work on the search, from wherever it stands, until it is done.
@@ -100,22 +93,9 @@ class Search:
             InvalidInput: it is no budget, or has another unit than the search's.
             Conflict: it is below what was spent already, or somebody is working on the search.
         """
-        if budget is None:
-            return
-        lease = Lease(self._store, self._record.id)
-        try:
-            self._set_budget(lease.record.spec, budget)
-        finally:
-            lease.stop()
-            self._store.release(lease.record, lease.record.state, 0.0, lease.record.detail)
-
-    def _set_budget(self, spec: SearchSpec, budget: str | int) -> None:
-        changed = spec.model_copy(update={"budget": add_budget(spec.budget, str(budget))})
-        done = len([trial for trial in self.trials if trial.state != "running"])
-        trials = parse_budget(changed.budget).trials
-        if trials is not None and trials < done:
-            raise Conflict(f"search {self.record.name!r} has {done} finished trials already; {trials} is fewer")
-        self._record = self._store.set_spec(self.record, changed)
+        if budget is not None:
+            done = len([trial for trial in self.trials if trial.state != "running"])
+            self._record = change_budget(self._store, self._record, str(budget), done)
 
     def cancel(self) -> None:
         """Ask whoever works on the search to stop; what is finished stays."""
@@ -156,15 +136,18 @@ class Search:
         """Return one row of the answer; see :meth:`autopeft.answer.Answer.pick`."""
         return self.answer.pick(choice)
 
-    def export(self, export_format: str, out: Path | str, pick: str = "best") -> list[Path]:
+    def export(self, export_format: str, out: Path | str, pick: str = "best", allow_lossy: bool = False) -> list[Path]:
         """Write one architecture in a format that other tools read, and return the files.
 
         Raises:
-            LossyExport: the format cannot hold the architecture; the reasons are listed.
+            LossyExport: the format cannot hold the architecture; the reasons are listed. With ``allow_lossy`` it is
+                written nevertheless where it can be, with that list.
             InvalidInput: there is no such format or pick.
         """
-        row = self.pick(pick)
-        return export(make_recipe(self.record, row), export_format, self.weights(row), Path(out))
+        answer = self.answer
+        row = answer.pick(pick)
+        recipe = make_recipe(self.record, row, answer.baselines)
+        return export(recipe, export_format, self.weights(row), Path(out), allow_lossy)
 
     def weights(self, row: Row) -> Path | None:
         """Return the file of a confirmed row's trained modules, or None where none were kept."""
@@ -174,10 +157,11 @@ class Search:
 
 def list_searches() -> list[SearchRecord]:
     """Return all searches in the embedded store, newest first."""
-    return _open()[1].list()
+    return open_store()[1].list()
 
 
-def _open() -> tuple[Settings, Store]:
+def open_store() -> tuple[Settings, Store]:
+    """Return the settings of the environment, and the store that they name."""
     import optuna  # noqa: PLC0415 - only to quiet it: its log lines repeat our own progress
 
     optuna.logging.set_verbosity(logging.WARNING)

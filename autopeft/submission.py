@@ -77,6 +77,11 @@ class Plan:
         return SAMPLERS.get(self.spec.sampler).needs_scores
 
     @property
+    def warm_start(self) -> str:
+        """What earlier searches give; a sampler that makes the whole plan itself has no place for what they found."""
+        return "same" if self.needs_scores else self.spec.warm_start
+
+    @property
     def base_parameters(self) -> int:
         """Parameters of the base model without a head."""
         return self.model.parameters
@@ -175,7 +180,7 @@ def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[
     Raises:
         InvalidInput: with every problem that could be found, not only the first.
     """
-    problems = _Problems([*known, *_name_problems(spec.name)])
+    problems = _Problems([*known, *name_problems(spec.name)])
     spec = problems.attempt(lambda: _with_absolute_paths(spec)) or spec
     plan = problems.attempt(lambda: make_plan(spec))
     problems += _table_problems(spec)
@@ -311,7 +316,8 @@ def _as_document(options: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _name_problems(name: str | None) -> Iterator[Problem]:
+def name_problems(name: str | None) -> Iterator[Problem]:
+    """Yield what is wrong with the name of a search."""
     if name is None:
         return
     if not name.strip() or name != name.strip():

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError
 
 from autopeft.architecture import Architecture
-from autopeft.database import create_folder, engine_options, protect
+from autopeft.database import PATIENCE, create_folder, engine_options, protect
 from autopeft.evaluation import Evaluation
 from autopeft.messages import place
 
@@ -141,11 +141,16 @@ def read_trials(storage: BaseStorage, name: str) -> list[Trial]:
     return [Trial.from_record(frozen) for frozen in study.get_trials(deepcopy=False) if is_recorded(frozen)]
 
 
-def open_storage(url: str) -> RDBStorage:
-    """Return Optuna's storage in a database, as safe to share and to crash on as our own tables."""
+def open_storage(url: str, patience: float = PATIENCE) -> RDBStorage:
+    """Return Optuna's storage in a database, as safe to share and to crash on as our own tables.
+
+    Args:
+        url: SQLAlchemy URL.
+        patience: seconds for which a database that is away or locked is waited for.
+    """
     create_folder(url)
     storage = _create_storage(url)
-    protect(storage.engine)
+    protect(storage.engine, patience)
     storage.engine.dispose()  # connections made before they were protected
     return storage
 

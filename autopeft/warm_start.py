@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 from itertools import chain, zip_longest
+from typing import Any
 
 from autopeft.architecture import Architecture
 from autopeft.errors import InvalidInput, Problem
+from autopeft.messages import SearchSpec
 from autopeft.settings import Settings
-from autopeft.store import SearchRecord, Store
+from autopeft.store import SearchRecord, Store, Submission
 from autopeft.stored import read_answer
 from autopeft.trial import open_storage, read_trials
 
 CHOICES = ("none", "same", "all")
 # As many as a search has first points of its own kind to spare.
 MOST = 12
+
+
+def create_search(
+    store: Store,
+    settings: Settings,
+    spec: SearchSpec,
+    facts: dict[str, Any],
+    warm_start: str,
+    submission: Submission | None = None,
+) -> SearchRecord:
+    """Store a new search that was checked, with what it is to try first.
+
+    Args:
+        store: of the searches.
+        settings: whose database holds their trials.
+        spec: what is asked for.
+        facts: what was found out when it was checked.
+        warm_start: as :attr:`autopeft.submission.Plan.warm_start` says.
+        submission: who submitted it to the service, if anybody did.
+
+    Raises:
+        InvalidInput: a database cannot hold its name, or its warm start is on another base model.
+        NotFound: there is no search to start from.
+        Conflict: another search has its name.
+    """
+    first = first_architectures(store, settings, warm_start, facts["model_hash"])
+    return store.create(spec, {**facts, "first": [one.to_dict() for one in first]}, submission)
 
 
 def first_architectures(store: Store, settings: Settings, warm_start: str, model_hash: str) -> list[Architecture]:

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, Float, Select, delete, func, select, update
-from sqlalchemy import cast as sql_cast
+from sqlalchemy import CursorResult, Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.elements import ColumnElement
 
 from autopeft.architecture import Architecture
-from autopeft.database import open_engine
+from autopeft.database import PATIENCE
 from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
 from autopeft.evaluation import Conditions, Evaluation
 from autopeft.messages import Fidelity, SearchSpec, TrialReport
-from autopeft.store.tables import LONGEST_NAME, Base, EvaluationRow, SearchRow
+from autopeft.store.events import Events
+from autopeft.store.sessions import Sessions
+from autopeft.store.tables import LONGEST_NAME, EvaluationRow, EventRow, SearchRow
+from autopeft.store.tokens import Tokens
+from autopeft.store.trials import Trials
+from autopeft.store.uploads import Uploads
 
 SearchState = Literal["queued", "running", "interrupted", "cancelled", "failed", "done"]
 Phase = Literal["proxy", "confirmation"]
+UNFINISHED: tuple[SearchState, ...] = ("queued", "running", "interrupted")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Who submitted a search to the service, and under which key it may be submitted again without being doubled.
+
+    Attributes:
+        request: digest of what was asked for; the same key with another request is refused.
+    """
+
+    submitter: str
+    key: str | None = None
+    request: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class SearchRecord:
         facts: what was found out at submission and is not asked for again: hashes, counts, metric.
         seconds: wall time spent so far, over all attempts.
         attempt: how often a controller has taken it; a write of an older attempt is refused.
+        served: whether any controller that is free takes it, where the others are worked on by who made them.
+        losses: controllers in a row that were lost on it before they finished a run.
     """
 
     id: str
@@ -47,6 +65,9 @@ class SearchRecord:
     cancel_requested: bool
     owner: str | None
     attempt: int
+    served: bool = False
+    losses: int = 0
+    submitter: str | None = None
 
     def conditions(self, fidelity: Fidelity) -> Conditions:
         """Return what the scores of the search's runs at a fidelity depend on."""
@@ -64,47 +85,79 @@ class SearchRecord:
 
 
 class Store:
-    """Searches and evaluations in a database.
+    """Searches and evaluations in a database; what else is kept there has an attribute of its own.
 
     Args:
-        url: SQLAlchemy URL; tables are created where they are missing.
+        url: SQLAlchemy URL; tables are created where they are missing, and migrated where they are old.
+        patience: seconds for which a database that is away or locked is waited for.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
         self.url = url
-        self._engine = open_engine(url)
-        Base.metadata.create_all(self._engine)
+        self._sessions = Sessions(url, patience)
+        self.events = Events(self._sessions)
+        self.tokens = Tokens(self._sessions)
+        self.trials = Trials(self._sessions)
+        self.uploads = Uploads(self._sessions)
 
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
+        self._sessions.engine.dispose()
 
-    def create(self, spec: SearchSpec, facts: dict[str, Any]) -> SearchRecord:
-        """Store a new search, queued.
+    def create(self, spec: SearchSpec, facts: dict[str, Any], submission: Submission | None = None) -> SearchRecord:
+        """Store a new search, queued; with a submission, for whichever controller is free.
+
+        A submission whose key is known already returns the search that was made then.
 
         Raises:
             InvalidInput: a database cannot hold that name.
-            Conflict: another search has that name.
+            Conflict: another search has that name, or the key was used for another request.
         """
         identity = f"s-{uuid.uuid4().hex[:8]}"
         name = spec.name or identity
         if not _is_name(name):
             remedy = f"give up to {LONGEST_NAME} characters, none of them a control character"
             raise InvalidInput(Problem("name", name, remedy))
+        served = {} if submission is None else _served(submission)
         try:
-            with self._begin() as session:
+            with self._sessions.write() as session:
                 row = SearchRow(
                     id=identity,
                     name=name,
                     spec=spec.model_dump(mode="json"),
                     facts=facts,
                     state="queued",
-                    created=self._now(session),
+                    created=self._sessions.now(session),
+                    **served,
                 )
                 session.add(row)
+                if submission is not None:
+                    session.flush()
+                    told = {"submitter": submission.submitter}
+                    session.add(EventRow(search_id=identity, kind="submitted", body=told, created=row.created))
         except IntegrityError as error:
+            there = None if submission is None else self.submitted(submission)
+            if there is not None:
+                return there
             raise Conflict(f"a search named {name!r} exists already; choose another name or resume it") from error
         return self.get(identity)
+
+    def submitted(self, submission: Submission) -> SearchRecord | None:
+        """Return the search that was made with the submission's key, or None where none was.
+
+        Raises:
+            Conflict: it was made for another request.
+        """
+        if submission.key is None:
+            return None
+        mine = (SearchRow.submitter == submission.submitter, SearchRow.idempotency_key == submission.key)
+        with self._sessions.read() as session:
+            row = session.scalar(select(SearchRow).where(*mine))
+            if row is None:
+                return None
+            if row.request_hash != submission.request:
+                raise Conflict(f"Idempotency-Key {submission.key!r} was used for another request; choose another key")
+            return _record(row)
 
     def get(self, name: str) -> SearchRecord:
         """Return a search by id or name.
@@ -112,44 +165,107 @@ class Store:
         Raises:
             NotFound: there is none.
         """
-        with self._begin() as session:
-            row = self._find(session, name)
-            return _record(row)
+        with self._sessions.read() as session:
+            return _record(self._find(session, name))
 
-    def list(self) -> list[SearchRecord]:
-        """Return all searches, newest first."""
-        with self._begin() as session:
-            rows = session.scalars(select(SearchRow).order_by(SearchRow.created.desc()))
-            return [_record(row) for row in rows]
+    def list(
+        self, limit: int | None = None, before: SearchRecord | None = None, state: str | None = None
+    ) -> list[SearchRecord]:
+        """Return searches, newest first: at most so many, those older than one of them, those in one state."""
+        wanted = select(SearchRow).order_by(SearchRow.created.desc(), SearchRow.id.desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(tuple_(SearchRow.created, SearchRow.id) < tuple_(before.created, before.id))
+        if state is not None:
+            wanted = wanted.where(SearchRow.state == state)
+        with self._sessions.read() as session:
+            return [_record(row) for row in session.scalars(wanted)]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many searches are in each state."""
+        wanted = select(SearchRow.state, func.count()).group_by(SearchRow.state)
+        with self._sessions.read() as session:
+            return dict(session.execute(wanted).all())
 
     def delete(self, identity: str) -> None:
         """Remove a search and its evaluations."""
-        with self._begin() as session:
+        with self._sessions.write() as session:
             session.execute(delete(EvaluationRow).where(EvaluationRow.search_id == identity))
             session.execute(delete(SearchRow).where(SearchRow.id == identity))
 
     def claim(self, name: str, owner: str, seconds: float) -> SearchRecord | None:
         """Take a search for ``seconds``, or return None where another owner's lease still runs."""
-        with self._begin() as session:
+        with self._sessions.write() as session:
             row = self._find(session, name)
-            now = self._now(session)
+            now = self._sessions.now(session)
             if row.owner not in (None, owner) and row.lease_until > now:
                 return None
-            row.owner, row.lease_until = owner, now + seconds
-            row.attempt += 1
             row.cancel_requested = False
+            return self._take(session, row, owner, now + seconds)
+
+    def claim_next(self, owner: str, seconds: float) -> SearchRecord | None:
+        """Take the oldest served search that waits for a controller, or whose controller was lost, or return None."""
+        with self._sessions.write() as session:
+            now = self._sessions.now(session)
+            free = or_(SearchRow.owner.is_(None), SearchRow.lease_until <= now)
+            # One that was cancelled is taken if its controller was lost before it could see to that.
+            to_do = or_(SearchRow.cancel_requested.is_(False), SearchRow.owner.is_not(None))
+            wanted = select(SearchRow).where(SearchRow.served, free, SearchRow.state.in_(UNFINISHED), to_do)
+            # Other controllers that look at the same moment pass over what this one is about to take.
+            wanted = wanted.order_by(SearchRow.created).limit(1).with_for_update(skip_locked=True)
+            row = session.scalar(wanted)
+            return None if row is None else self._take(session, row, owner, now + seconds)
+
+    def controllers(self) -> int:
+        """Return how many controllers are working on a search at the moment."""
+        with self._sessions.read() as session:
+            now = self._sessions.now(session)
+            wanted = select(func.count(SearchRow.owner.distinct())).where(SearchRow.lease_until > now)
+            return session.scalar(wanted) or 0
+
+    def owned(self) -> Sequence[SearchRecord]:
+        """Return the served searches that a controller owns, or was lost on."""
+        wanted = select(SearchRow).where(SearchRow.served, SearchRow.owner.is_not(None))
+        with self._sessions.read() as session:
+            return [_record(row) for row in session.scalars(wanted)]
+
+    def expire(self, record: SearchRecord) -> None:
+        """End the lease of an owner that is known to be dead; it still counts as lost on the search."""
+        with self._sessions.write() as session:
+            self._update(session, record, lease_until=0.0)
+
+    def serve(self, name: str) -> SearchRecord:
+        """Queue a search that nobody works on, for whichever controller is free.
+
+        Raises:
+            Conflict: somebody works on it.
+            NotFound: there is no such search.
+        """
+        with self._sessions.write() as session:
+            row = self._find(session, name)
+            if row.owner is not None and row.lease_until > self._sessions.now(session):
+                raise Conflict(f"search {row.name!r} is being worked on by {row.owner}; cancel it first")
+            row.served, row.state, row.detail = True, "queued", ""
+            row.owner, row.cancel_requested, row.losses = None, False, 0
             session.flush()
             return _record(row)
 
+    def _take(self, session: Session, row: SearchRow, owner: str, until: float) -> SearchRecord:
+        # An owner that is still there was lost: one that ends by itself leaves none.
+        row.losses = row.losses + 1 if row.owner not in (None, owner) else 0
+        row.owner, row.lease_until = owner, until
+        row.attempt += 1
+        session.flush()
+        return _record(row)
+
     def renew(self, record: SearchRecord, seconds: float) -> bool:
         """Prolong a lease; False where another controller has taken the search since."""
-        with self._begin() as session:
-            until = self._now(session) + seconds
+        with self._sessions.write() as session:
+            until = self._sessions.now(session) + seconds
             return self._update(session, record, lease_until=until)
 
     def release(self, record: SearchRecord, state: SearchState, spent: float, detail: str = "") -> None:
         """Give a search back in a state, adding the wall seconds spent on it."""
-        with self._begin() as session:
+        with self._sessions.write() as session:
             self._update(
                 session,
                 record,
@@ -162,31 +278,40 @@ class Store:
 
     def set_state(self, record: SearchRecord, state: SearchState) -> None:
         """Set a claimed search's state."""
-        with self._begin() as session:
+        with self._sessions.write() as session:
             self._update(session, record, state=state)
 
     def set_spec(self, record: SearchRecord, spec: SearchSpec) -> SearchRecord:
         """Replace what is asked for, as when a search is resumed with more budget."""
-        with self._begin() as session:
+        with self._sessions.write() as session:
             session.execute(
                 update(SearchRow).where(SearchRow.id == record.id).values(spec=spec.model_dump(mode="json"))
             )
         return self.get(record.id)
 
     def request_cancel(self, name: str) -> SearchRecord:
-        """Ask the controller of a search to stop; a search that nobody owns is cancelled at once."""
-        with self._begin() as session:
+        """Ask the controller of a search to stop; a search that nobody owns is cancelled at once.
+
+        A served search whose controller was lost is left to the next one, which ends the trials that were running.
+        """
+        with self._sessions.write() as session:
             row = self._find(session, name)
             row.cancel_requested = True
-            owned = row.owner is not None and row.lease_until > self._now(session)
-            if not owned and row.state in ("queued", "running", "interrupted"):
+            owned = row.owner is not None and (row.served or row.lease_until > self._sessions.now(session))
+            if not owned and row.state in UNFINISHED:
                 row.state, row.owner = "cancelled", None
             session.flush()
             return _record(row)
 
     def cancel_requested(self, record: SearchRecord) -> bool:
         """Whether somebody asked to cancel the search."""
-        return self.get(record.id).cancel_requested
+        with self._sessions.read() as session:
+            return bool(session.scalar(select(SearchRow.cancel_requested).where(SearchRow.id == record.id)))
+
+    def owns(self, record: SearchRecord) -> bool:
+        """Whether nobody has taken the search since this record of it was claimed."""
+        with self._sessions.read() as session:
+            return session.scalar(select(SearchRow.attempt).where(SearchRow.id == record.id)) == record.attempt
 
     def add_evaluation(
         self,
@@ -210,15 +335,16 @@ class Store:
             "report": report.model_dump(mode="json"),
         }
         try:
-            with self._begin() as session:
-                session.add(EvaluationRow(**row, created=self._now(session)))
+            with self._sessions.write() as session:
+                session.add(EvaluationRow(**row, created=self._sessions.now(session)))
+                session.execute(update(SearchRow).where(SearchRow.id == record.id).values(losses=0))
         except IntegrityError:
             return
 
     def evaluations(self, record: SearchRecord, phase: Phase) -> dict[tuple[str, int], TrialReport]:
         """Return a search's finished runs of a phase by (fingerprint, seed)."""
         wanted = select(EvaluationRow).where(EvaluationRow.search_id == record.id, EvaluationRow.phase == phase)
-        with self._begin() as session:
+        with self._sessions.read() as session:
             return {
                 (row.fingerprint, row.seed): TrialReport.model_validate(row.report) for row in session.scalars(wanted)
             }
@@ -242,14 +368,9 @@ class Store:
         return self._read(wanted if identity is None else wanted.where(SearchRow.id == identity))
 
     def _read(self, wanted: Select[EvaluationRow, SearchRow]) -> Iterator[Evaluation]:
-        with self._begin() as session:
+        with self._sessions.read() as session:
             for run, search in session.execute(wanted):
                 yield _evaluation(run, _record(search))
-
-    @contextmanager
-    def _begin(self) -> Iterator[Session]:
-        with Session(self._engine) as session, session.begin():
-            yield session
 
     def _find(self, session: Session, name: str) -> SearchRow:
         row = None
@@ -266,14 +387,6 @@ class Store:
         statement = update(SearchRow).where(SearchRow.id == record.id, SearchRow.attempt == record.attempt)
         result = cast("CursorResult[Any]", session.execute(statement.values(**values)))
         return result.rowcount == 1
-
-    def _now(self, session: Session) -> float:
-        clock: ColumnElement[float]
-        if self._engine.dialect.name == "sqlite":
-            clock = sql_cast((func.julianday("now") - 2440587.5) * 86400.0, Float)
-        else:
-            clock = sql_cast(func.extract("epoch", func.clock_timestamp()), Float)
-        return float(session.scalar(select(clock)) or 0.0)
 
 
 def _is_name(text: str) -> bool:
@@ -309,4 +422,16 @@ def _record(row: SearchRow) -> SearchRecord:
         cancel_requested=row.cancel_requested,
         owner=row.owner,
         attempt=row.attempt,
+        served=row.served,
+        losses=row.losses,
+        submitter=row.submitter,
     )
+
+
+def _served(submission: Submission) -> dict[str, Any]:
+    return {
+        "served": True,
+        "submitter": submission.submitter,
+        "idempotency_key": submission.key,
+        "request_hash": submission.request,
+    }

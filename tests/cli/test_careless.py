@@ -52,7 +52,7 @@ def test_resume_of_what_is_done_says_so(run, finished):
 
 
 def test_resume_of_a_running_search_changes_nothing(run, finished, finished_home):
-    lease = Lease(Store(f"sqlite:///{finished_home / 'autopeft.db'}"), "mine")
+    lease = Lease.take(Store(f"sqlite:///{finished_home / 'autopeft.db'}"), "mine")
     try:
         for more in ([], ["--budget", "+4"]):
             outcome = run("resume", "mine", *more)
@@ -121,7 +121,7 @@ def test_predictions_stay_beside_their_lines(run, trained, tmp_path):
     "name, content, pattern",
     [
         ("new.txt", b"", "input = '.*': no text in it"),
-        ("new.txt", b"caf\xe9\n", "input = '.*': not utf-8 at byte 3"),
+        ("new.txt", b"caf\xe9\n", "encoding of new.txt = 'byte 0xe9 at offset 3, line 1': not utf-8"),
         ("new.csv", b"body\nw1\n", "text: no column of new.csv has a common name"),
         ("new.csv", b"text;label\nw1;a\n", "columns of new.csv = 'text;label': one column only"),
         ("new.doc", b"w1\n", "suffix of new.doc = '.doc': unknown"),

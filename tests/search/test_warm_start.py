@@ -9,6 +9,7 @@ import autopeft
 from autopeft.controller import Controller
 from autopeft.errors import InvalidInput, NotFound
 from autopeft.evaluation import read_evaluations, write_evaluations
+from autopeft.lease import Lease
 from autopeft.messages import Bar
 from autopeft.settings import Settings
 from autopeft.store import Store
@@ -114,9 +115,9 @@ def test_a_stopped_run_is_taken_over_only_where_it_would_be_stopped_again(option
     fidelity = {**options["proxy"], "epochs": 3, "rungs": [1 / 3]}
     ask = {**options, "warm_start": "same", "confirm": 0, "budget": 8, "policy": "none", "proxy": fidelity}
     search = autopeft.Search(**ask).run()
-    controller = Controller(
-        Store(Settings.from_environment().database_url), search.record.id, Settings.from_environment()
-    )
+    settings = Settings.from_environment()
+    store = Store(settings.database_url)
+    controller = Controller(store, Lease.take(store, search.record.id), settings)
     trial = next(t for t in search.trials if t.params)
     at_rung = dict(trial.curve)[min(dict(trial.curve))]
     plan = make_plan(search.record.spec)

@@ -2,11 +2,12 @@
 
 import multiprocessing
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.lease import Lease
 from autopeft.messages import Fidelity, SearchSpec, TrialReport
-from autopeft.store import Store
+from autopeft.store import Store, Submission
 
 FACTS = {"model_hash": "m", "task_hash": "t", "base_parameters": 10}
 SPAWN = multiprocessing.get_context("spawn")
@@ -41,6 +42,28 @@ def write_many(url, writer, count, start, done):
     done.put(None)
 
 
+def submit_many(url, count, start, made):
+    store = Store(url)
+
+    def submit(_):
+        return store.create(SearchSpec(), FACTS, Submission("me", "key", "digest")).id
+
+    start.wait()
+    with ThreadPoolExecutor(count) as threads:
+        for identity in threads.map(submit, range(count)):
+            made.put(identity)
+    made.put(None)
+
+
+def take_all(url, owner, start, taken):
+    store = Store(url)
+    start.wait()
+    while (record := store.claim_next(owner, 60)) is not None:
+        taken.put(record.name)
+        store.release(record, "done", 0.0)
+    taken.put(None)
+
+
 def open_both(url, start, done):
     from autopeft.trial import open_storage  # noqa: PLC0415 - Optuna takes its time
 
@@ -71,6 +94,6 @@ def processes(target, arguments, count):
 
 
 def hold(url, held):
-    Lease(Store(url), "mine")
+    Lease.take(Store(url), "mine")
     held.put(True)
     time.sleep(120)

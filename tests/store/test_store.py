@@ -1,18 +1,13 @@
 """The store: searches, the lease on each, and evaluations that last."""
 
-import sqlite3
-import threading
 import time
 
 import pytest
-from sqlalchemy import text
 
-from autopeft.database import open_engine
 from autopeft.errors import Conflict, InvalidInput, NotFound
 from autopeft.lease import Lease
 from autopeft.messages import Fidelity, SearchSpec, TrialReport
-from autopeft.store import Store
-from autopeft.trial import open_storage
+from autopeft.store import Store, Submission
 from tests.store.processes import (
     FACTS,
     SPAWN,
@@ -22,26 +17,10 @@ from tests.store.processes import (
     hold,
     open_both,
     processes,
+    submit_many,
+    take_all,
     write_many,
 )
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'folder' / 'autopeft.db'}"
-
-
-@pytest.fixture
-def store(url):
-    opened = Store(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def search(store):
-    return store.create(SearchSpec(name="mine"), FACTS)
-
 
 # -- searches
 
@@ -182,6 +161,43 @@ def test_a_search_whose_owner_is_gone_is_cancelled_at_once_and_a_finished_one_st
     assert store.request_cancel("mine").state == "done"
 
 
+# -- searches for whichever controller is free
+
+
+def test_the_oldest_served_search_that_is_free_is_claimed(store, search):
+    first = store.create(SearchSpec(name="first"), FACTS, Submission("me"))
+    second = store.create(SearchSpec(name="second"), FACTS, Submission("me"))
+    assert [store.claim_next("a", 30).name, store.claim_next("b", 30).name] == ["first", "second"]
+    assert store.claim_next("c", 30) is None, "the search of somebody who works on it himself is not taken"
+    store.release(store.get(first.id), "done", 1.0)
+    store.expire(store.get(second.id))
+    again = store.claim_next("c", 30)
+    assert (again.name, again.attempt, again.losses) == ("second", 2, 1)
+
+
+def test_a_cancelled_search_is_claimed_only_to_end_what_a_lost_controller_left(store):
+    waiting = store.create(SearchSpec(name="waiting"), FACTS, Submission("me"))
+    assert store.request_cancel(waiting.id).state == "cancelled"
+    lost = store.create(SearchSpec(name="lost"), FACTS, Submission("me"))
+    store.set_state(store.claim_next("me", 0), "running")
+    assert store.request_cancel(lost.id).state == "running", "its trials are to be ended first"
+    taken = store.claim_next("you", 30)
+    assert taken.name == "lost" and taken.cancel_requested
+    store.release(taken, "cancelled", 0.0)
+    assert store.claim_next("you", 30) is None
+    served = store.serve(lost.id)
+    assert not served.cancel_requested and store.claim_next("you", 30).losses == 0
+
+
+def test_a_key_makes_one_search_however_often_it_is_submitted(store):
+    one = store.create(SearchSpec(name="mine"), FACTS, Submission("me", "key", "digest"))
+    assert store.create(SearchSpec(name="mine"), FACTS, Submission("me", "key", "digest")) == one
+    with pytest.raises(Conflict, match="Idempotency-Key 'key' was used for another request"):
+        store.create(SearchSpec(name="other"), FACTS, Submission("me", "key", "another"))
+    assert store.create(SearchSpec(), FACTS, Submission("you", "key", "digest")) != one
+    assert len(store.list()) == 2
+
+
 # -- evaluations
 
 
@@ -239,21 +255,24 @@ def test_writers_in_four_processes_lose_nothing(store, search, url):
     assert set(reports) == wanted
 
 
+def test_of_fifty_submissions_with_one_key_at_once_one_search_is_made(store, url):
+    made = list(processes(submit_many, lambda i: (url, 10), 5))
+    assert len(made) == 50 and len(set(made)) == 1
+    assert [record.id for record in store.list()] == made[:1]
+
+
+def test_of_eight_controllers_that_take_two_hundred_searches_each_takes_its_own(store, url):
+    names = [f"search {i}" for i in range(200)]
+    for name in names:
+        store.create(SearchSpec(name=name), FACTS, Submission("me"))
+    taken = list(processes(take_all, lambda i: (url, f"owner {i}"), 8))
+    assert sorted(taken) == sorted(names)
+    assert {record.state for record in store.list()} == {"done"} and {record.attempt for record in store.list()} == {1}
+
+
 def test_processes_may_open_one_new_database_at_once(url):
     assert list(processes(open_both, lambda i: (url,), 4)) == []
     assert len(Store(url).list()) == 4
-
-
-def test_a_new_file_that_another_process_writes_is_switched_to_a_write_ahead_log_once_it_is_let_go(tmp_path):
-    path = tmp_path / "new.db"
-    writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    writer.execute("BEGIN IMMEDIATE")
-    letting_go = threading.Timer(0.3, writer.close)
-    letting_go.start()
-    engine = open_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
-    letting_go.join()
 
 
 # -- the lease of a controller
@@ -265,10 +284,10 @@ def test_a_dead_owner_on_this_machine_is_taken_over_at_once(store, search, url):
     process.start()
     held.get(timeout=60)
     with pytest.raises(Conflict, match=f"search 'mine' is being worked on by .*:{process.pid}:"):
-        Lease(store, "mine")
+        Lease.take(store, "mine")
     process.kill()
     process.join()
-    lease = Lease(store, "mine")
+    lease = Lease.take(store, "mine")
     assert lease.record.attempt == 2 and not lease.lost
     lease.stop()
 
@@ -276,13 +295,13 @@ def test_a_dead_owner_on_this_machine_is_taken_over_at_once(store, search, url):
 def test_an_owner_on_another_machine_is_waited_for(store, search):
     store.claim("mine", "elsewhere:1:abc", 30)
     with pytest.raises(Conflict, match="being worked on by elsewhere:1:abc; cancel it there first"):
-        Lease(store, "mine")
+        Lease.take(store, "mine")
 
 
 def test_a_lease_is_renewed_and_notices_when_it_is_lost(store, search, monkeypatch):
     monkeypatch.setattr("autopeft.lease.RENEW_EVERY", 0.02)
     monkeypatch.setattr("autopeft.lease.LEASE_SECONDS", 0.5)
-    lease = Lease(store, "mine")
+    lease = Lease.take(store, "mine")
     time.sleep(0.8)
     assert not lease.lost and store.claim("mine", "you", 30) is None
     store.release(lease.record, "interrupted", 0)
@@ -294,7 +313,7 @@ def test_a_lease_is_renewed_and_notices_when_it_is_lost(store, search, monkeypat
 
 def test_a_lease_survives_a_database_that_is_away_for_a_moment(store, search, monkeypatch):
     monkeypatch.setattr("autopeft.lease.RENEW_EVERY", 0.02)
-    lease = Lease(store, "mine")
+    lease = Lease.take(store, "mine")
     renew, calls = store.renew, []
 
     def away_at_first(record, seconds):
@@ -310,30 +329,6 @@ def test_a_lease_survives_a_database_that_is_away_for_a_moment(store, search, mo
 
 
 # -- the database
-
-
-def test_the_database_is_safe_to_share_and_to_crash_on(store, url):
-    engine = open_engine(url)
-    with engine.begin() as connection:
-        settings = {
-            pragma: connection.execute(text(f"PRAGMA {pragma}")).scalar()
-            for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-        }
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
-    storage = open_storage(url)
-    with storage.engine.begin() as connection:
-        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
-        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
-
-
-def test_a_transaction_takes_the_write_lock_when_it_begins(store, search, url):
-    path = url.removeprefix("sqlite:///")
-    with store._begin() as session:
-        session.execute(text("SELECT 1"))
-        other = sqlite3.connect(path, timeout=0.01, isolation_level=None)
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            other.execute("BEGIN IMMEDIATE")
-        other.close()
 
 
 @pytest.mark.parametrize("wrong", ["nonsense", "mysql://host/db", ""])

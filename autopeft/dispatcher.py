@@ -1,0 +1,108 @@
+"""The controller as a process: takes the searches that were submitted to the service, one after another.
+
+Any number of them may run, on any machine that reaches the database. Whatever one leaves behind when it is killed,
+another takes up: a search is queued until it is done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import DBAPIError
+
+from autopeft.controller import Controller
+from autopeft.errors import AutopeftError
+from autopeft.lease import Lease
+from autopeft.progress import Progress
+from autopeft.settings import Settings
+from autopeft.store import SearchRecord, Store
+from autopeft.study_notes import write_notes
+
+IDLE_SECONDS = 0.5
+AWAY_SECONDS = 2.0
+# A search on which so many controllers in a row were lost, without one finished run, is given up.
+MOST_LOSSES = 20
+log = structlog.get_logger("autopeft.controller")
+
+
+class Dispatcher:
+    """Works on served searches until it is told to stop.
+
+    Args:
+        store: where the searches are.
+        settings: data folder, database and Ray address.
+        ended: is told of every search that this dispatcher has brought to an end.
+    """
+
+    def __init__(
+        self, store: Store, settings: Settings, ended: Callable[[SearchRecord], None] = lambda _: None
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._ended = ended
+        self._stopping = threading.Event()
+        self._controller: Controller | None = None
+
+    def stop(self) -> None:
+        """Finish the runs under way, and leave the rest of their search to another controller."""
+        self._stopping.set()
+        if self._controller is not None:
+            self._controller.drain()
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Take searches and work on them; return when stopped or, if so asked, when none is waiting."""
+        while not self._stopping.is_set():
+            try:
+                lease = Lease.next(self._store)
+                if lease is not None:
+                    self._work(lease)
+                elif until_idle:
+                    return
+                else:
+                    self._stopping.wait(IDLE_SECONDS)
+            except (DBAPIError, StorageInternalError) as error:
+                log.warning("database does not answer", error=str(error).split("\n")[0])
+                self._stopping.wait(AWAY_SECONDS)
+
+    def _work(self, lease: Lease) -> None:
+        record = lease.record
+        with structlog.contextvars.bound_contextvars(search=record.id, name=record.name):
+            if record.losses >= MOST_LOSSES:
+                self._give_up(lease)
+            else:
+                self._search(lease)
+            now = self._store.get(record.id)
+            log.info("left", state=now.state, detail=now.detail)
+            if now.state in ("done", "failed", "cancelled"):
+                write_notes(self._store, self._settings, now)
+                self._ended(now)
+
+    def _search(self, lease: Lease) -> None:
+        log.info("taken", attempt=lease.record.attempt)
+        self._controller = Controller(self._store, lease, self._settings, _log_progress)
+        if self._stopping.is_set():
+            self._controller.drain()
+        try:
+            self._controller.run()
+        except AutopeftError as error:
+            log.warning("failed", error=str(error))
+        except (DBAPIError, StorageInternalError):
+            raise
+        except Exception:
+            log.exception("failed by a fault of autopeft")
+        finally:
+            self._controller = None
+
+    def _give_up(self, lease: Lease) -> None:
+        lease.stop()
+        detail = f"{lease.record.losses} controllers in a row were lost on it before they had finished a run"
+        self._store.events.add(lease.record.id, "state", {"state": "failed", "detail": detail})
+        self._store.release(lease.record, "failed", 0.0, detail)
+
+
+def _log_progress(progress: Progress) -> None:
+    if progress.event:
+        log.info("progress", phase=progress.phase, done=progress.done, total=progress.total, event_text=progress.event)

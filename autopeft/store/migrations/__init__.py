@@ -1,0 +1,1 @@
+"""Alembic's migrations of the store's own tables; Optuna keeps its own beside them."""

@@ -1,0 +1,112 @@
+"""A search's trials where they can be paged and sorted: Optuna's storage reads a study as a whole or not at all.
+
+Optuna's record is the truth. A controller writes each trial here after it has told it there, and all of them again
+when it takes a search over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Select, func, select
+
+from autopeft.store.sessions import Sessions
+from autopeft.store.tables import SearchRow, TrialRow
+
+Order = Literal["number", "score", "params", "seconds"]
+
+
+@dataclass(frozen=True)
+class TrialEntry:
+    """One trial.
+
+    Attributes:
+        name: of a baseline; empty for a point of the space.
+        body: the whole trial as JSON values.
+    """
+
+    number: int
+    attempt: int
+    state: str
+    reason: str | None
+    name: str
+    fingerprint: str
+    params: int
+    score: float | None
+    seconds: float
+    body: Mapping[str, Any]
+
+
+class Trials:
+    """The trials of all searches."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def put(self, search: str, attempt: int, entries: Iterable[TrialEntry]) -> None:
+        """Write trials of a search; a controller that has lost the search to another attempt writes nothing."""
+        with self._sessions.write() as session:
+            if session.scalar(select(SearchRow.attempt).where(SearchRow.id == search)) != attempt:
+                return
+            now = self._sessions.now(session)
+            for entry in entries:
+                session.merge(TrialRow(search_id=search, updated=now, **{**vars(entry), "body": dict(entry.body)}))
+
+    def page(
+        self, search: str, limit: int, offset: int = 0, order: Order = "number", down: bool = False, state: str = ""
+    ) -> list[TrialEntry]:
+        """Return trials in an order, those without a score last; of one state if it is given."""
+        column = getattr(TrialRow, order)
+        keys = (column.desc() if down else column.asc()).nulls_last(), TrialRow.number
+        wanted = self._of(search, state).order_by(*keys).limit(limit).offset(offset)
+        return self._read(wanted)
+
+    def count(self, search: str, state: str = "") -> int:
+        """Return how many trials there are, or how many in a state."""
+        with self._sessions.read() as session:
+            return session.scalar(select(func.count()).select_from(self._of(search, state).subquery())) or 0
+
+    def counts(self, search: str | None = None) -> dict[str, int]:
+        """Return how many trials of a search, or of all, are in each state."""
+        wanted = select(TrialRow.state, func.count()).group_by(TrialRow.state)
+        if search is not None:
+            wanted = wanted.where(TrialRow.search_id == search)
+        with self._sessions.read() as session:
+            return dict(session.execute(wanted).all())
+
+    def points(self, search: str) -> list[tuple[int, str, str, int, float]]:
+        """Return number, name, fingerprint, parameters and score of every complete trial."""
+        columns = (TrialRow.number, TrialRow.name, TrialRow.fingerprint, TrialRow.params, TrialRow.score)
+        wanted = select(*columns).where(TrialRow.search_id == search, TrialRow.score.is_not(None))
+        with self._sessions.read() as session:
+            return [(n, name, mark, params, score or 0.0) for n, name, mark, params, score in session.execute(wanted)]
+
+    def some(self, search: str, numbers: Iterable[int]) -> list[TrialEntry]:
+        """Return the trials of these numbers, in their order."""
+        wanted = self._of(search, "").where(TrialRow.number.in_(list(numbers)))
+        return self._read(wanted.order_by(TrialRow.number))
+
+    def _of(self, search: str, state: str) -> Select[TrialRow]:
+        wanted = select(TrialRow).where(TrialRow.search_id == search)
+        return wanted.where(TrialRow.state == state) if state else wanted
+
+    def _read(self, wanted: Select[TrialRow]) -> list[TrialEntry]:
+        with self._sessions.read() as session:
+            return [_entry(row) for row in session.scalars(wanted)]
+
+
+def _entry(row: TrialRow) -> TrialEntry:
+    return TrialEntry(
+        number=row.number,
+        attempt=row.attempt,
+        state=row.state,
+        reason=row.reason,
+        name=row.name,
+        fingerprint=row.fingerprint,
+        params=row.params,
+        score=row.score,
+        seconds=row.seconds,
+        body=row.body,
+    )
