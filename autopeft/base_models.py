@@ -158,7 +158,7 @@ def load_model(
         options["quantization_config"] = _quantisation_config(quantisation, dtype, sorted(head))
         options["device_map"] = {"": device}
         _quiet_bitsandbytes()
-    with _quiet(), _model_errors(source), torch.random.fork_rng(devices=[]):
+    with quiet(), _model_errors(source), torch.random.fork_rng(devices=[]):
         # Tensors that the files lack, as the pooler of a BERT saved from its language model, are the same every time.
         torch.manual_seed(0)
         model, report = AutoModelForSequenceClassification.from_pretrained(
@@ -188,7 +188,7 @@ def load_model(
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load a model's tokeniser; one without a padding token pads with its end-of-text token."""
     source = find_model(name)
-    with _quiet(), _model_errors(source):
+    with quiet(), _model_errors(source):
         tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision or "main")
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if tokenizer.pad_token is None:
@@ -261,7 +261,7 @@ def _config(source: ModelSource) -> PreTrainedConfig:
 
 
 def _on_meta(config: PreTrainedConfig) -> PreTrainedModel:
-    with torch.device("meta"), _quiet():
+    with torch.device("meta"), quiet():
         model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     assert isinstance(model, PreTrainedModel)
     return model
@@ -305,9 +305,11 @@ def _model_errors(source: ModelSource) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    # transformers reports every load on stderr: progress bars, and a table of the head's missing weights, which is
-    # what a fresh head is.
+def quiet() -> Iterator[None]:
+    """Keep transformers from reporting on stderr what is meant so.
+
+    Of every load it shows progress bars, and a table of the head's missing weights, which is what a fresh head is.
+    """
     from transformers.utils import logging as transformers_logging  # noqa: PLC0415
 
     before = transformers_logging.get_verbosity()

@@ -7,6 +7,8 @@ writing one needs neither torch nor the model nor the data.
 from __future__ import annotations
 
 import importlib.metadata
+import logging
+from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +22,8 @@ from autopeft.errors import InvalidInput, Problem
 from autopeft.messages import Fidelity, Message, Precision, TaskSpec, TrainingSettings
 from autopeft.storage import write_atomically
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
+_LOG = logging.getLogger(__name__)
 MOST_BYTES = 1024 * 1024  # every layer of a large model may have sizes of its own
 HEADER = """\
 # A recipe of AutoPEFT: one PEFT architecture on one base model and task, and how it is trained.
@@ -124,6 +127,21 @@ class RecipeScores(Message):
     split: Literal["validation", "holdout"]
 
 
+class RecipeBaseline(Message):
+    """A hand-made configuration of the same search, with a score of the same kind and on the same rows.
+
+    Attributes:
+        params: trainable, without the task head.
+        mean, std, seeds: as those of :class:`RecipeScores`.
+    """
+
+    name: str
+    params: int = Field(ge=0)
+    mean: float
+    std: float | None
+    seeds: int = Field(ge=1)
+
+
 class RecipeCounts(Message):
     """Trainable parameters without the task head, and their percentage of the base model's."""
 
@@ -148,12 +166,13 @@ class Recipe(Message):
     Attributes:
         created: when the recipe was made, in UTC to the second.
         seeds: with which it was scored, and is trained unless other seeds are asked for.
+        baselines: what it was compared with; empty where that is not known.
         versions: of the packages in the search, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_alias=True, validate_by_name=True)
 
-    schema_version: Literal[1] = Field(validation_alias="schema", serialization_alias="schema")
+    schema_version: Literal[2] = Field(validation_alias="schema", serialization_alias="schema")
     name: str
     created: Annotated[AwareDatetime, AfterValidator(lambda t: t.astimezone(UTC).replace(microsecond=0))]
     base_model: RecipeModel
@@ -162,13 +181,22 @@ class Recipe(Message):
     training: RecipeTraining
     seeds: tuple[int, ...] = Field(min_length=1)
     scores: RecipeScores
+    baselines: tuple[RecipeBaseline, ...]
     counts: RecipeCounts
     search: RecipeSearch
     versions: dict[str, str]
 
 
+def _with_baselines(document: dict[str, Any]) -> dict[str, Any]:
+    return {"baselines": [], **document}
+
+
+# From each older schema to the next one; a file passes through all that come after its own.
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_baselines}
+
+
 def read_recipe(path: Path | str) -> Recipe:
-    """Read a recipe's file.
+    """Read a recipe's file; one of an older schema is brought to this one, and a log line says so.
 
     Raises:
         InvalidInput: it is missing, no recipe, of a newer AutoPEFT, or has mistakes; all of them are listed.
@@ -176,13 +204,23 @@ def read_recipe(path: Path | str) -> Recipe:
     path = Path(path).expanduser()
     if path.is_dir():
         raise InvalidInput(Problem("recipe", str(path), "a folder; give the path of the recipe.yaml in it"))
-    document = read_yaml(path, MOST_BYTES)
+    return parse(Recipe, _migrated(read_yaml(path, MOST_BYTES), path.name), path.name)
+
+
+def _migrated(document: dict[str, Any], origin: str) -> dict[str, Any]:
     schema = document.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
+    if isinstance(schema, bool) or not isinstance(schema, int):
+        return document  # which is a mistake, and is told with the others
+    if schema > SCHEMA:
         here = importlib.metadata.version("autopeft")
         remedy = f"newer than AutoPEFT {here}, which reads schema {SCHEMA}; upgrade with pip install -U autopeft"
-        raise InvalidInput(Problem(f"{path.name}: schema", schema, remedy))
-    return parse(Recipe, document, path.name)
+        raise InvalidInput(Problem(f"{origin}: schema", schema, remedy))
+    if schema in _MIGRATIONS:
+        _LOG.warning("%s has schema %d, and is read as schema %d", origin, schema, SCHEMA)
+    while schema in _MIGRATIONS:
+        document = {**_MIGRATIONS[schema](document), "schema": schema + 1}
+        schema += 1
+    return document
 
 
 def write_recipe(recipe: Recipe, path: Path | str) -> None:

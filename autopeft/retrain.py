@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ from typing import Any
 from autopeft.base_models import BaseModel, describe_model, load_tokenizer
 from autopeft.errors import AutopeftError, Conflict, InvalidInput, Problem
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
+from autopeft.merge import require_mergeable, write_merged
 from autopeft.messages import Part, TrialReport, TrialRequest
+from autopeft.model_card import CardFacts, model_card
 from autopeft.modules.plan import normalise
 from autopeft.recipe import Recipe, write_recipe
 from autopeft.storage import write_atomically
 from autopeft.submission import package_versions
 from autopeft.tasks import TaskData, load_task
-from autopeft.trained_files import METRICS, MODEL, MODULES, RECIPE, TrainedFacts
+from autopeft.trained_files import CARD, MERGED, METRICS, MODEL, MODULES, RECIPE, TrainedFacts
 
 WAIT_SECONDS = 0.5
 PARTS: tuple[Part, ...] = ("holdout", "validation", "test")
@@ -34,6 +37,27 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """The score of this training beside the recipe's, on the same split.
+
+    Attributes:
+        now, recipe: means over seeds.
+        confirmed: whether the recipe's is of runs at full fidelity, as this one; else it is of a short proxy run.
+    """
+
+    split: Part
+    metric: str
+    now: float
+    recipe: float
+    confirmed: bool
+
+    @property
+    def points(self) -> float:
+        """What has changed, in hundredths."""
+        return 100 * (self.now - self.recipe)
+
+
+@dataclass(frozen=True)
 class TrainedSummary:
     """What retraining came to.
 
@@ -43,6 +67,7 @@ class TrainedSummary:
         kept: seed whose weights were kept: the best on the held-out rows, which neither validation nor test are of.
         scores: by split and metric, over the seeds that finished.
         runs: the reports by seed, without weights; a failed one has its reason.
+        comparison: with the recipe's score; None where the recipe's is of a metric that this task does not have.
         warnings: what has changed since the recipe was made, and seeds that failed, a line each.
         facts: ``metrics.json`` as a whole.
     """
@@ -52,6 +77,7 @@ class TrainedSummary:
     kept: int
     scores: dict[str, dict[str, Spread]]
     runs: dict[int, TrialReport]
+    comparison: Comparison | None
     warnings: tuple[str, ...]
     facts: dict[str, Any]
 
@@ -67,6 +93,7 @@ def retrain(
     workers: int = 1,
     listener: Listener = lambda seed, report: None,
     ray_address: str | None = None,
+    merged: bool = False,
 ) -> TrainedSummary:
     """Train a recipe once for every seed and write the model of the best into a folder.
 
@@ -78,8 +105,10 @@ def retrain(
         workers: runs at a time, where the executor can.
         listener: is told of every seed and its report as it comes in.
         ray_address: of a running cluster, for the executor ``ray``.
+        merged: whether to write the model without modules too, folded into a plain transformers one.
 
     Raises:
+        LossyExport: it is to be merged, and has modules that cannot be folded.
         Conflict: the folder holds something else.
         InvalidInput: the model, the task or the architecture is not to be had any more; every problem is listed.
         AutopeftError: every seed failed.
@@ -87,6 +116,8 @@ def retrain(
     _check_folder(out)
     kind = EXECUTORS.get(executor)
     base, task = _prepare(recipe, seeds)
+    if merged:
+        require_mergeable(recipe)
     out.mkdir(parents=True, exist_ok=True)
     best: tuple[int, TrialReport] | None = None
     runs: dict[int, TrialReport] = {}
@@ -103,7 +134,7 @@ def retrain(
         told = "\n".join(f"seed {seed}: {run.reason}: {run.detail}" for seed, run in sorted(runs.items()))
         raise AutopeftError(f"no seed could be trained:\n{told}")
     summary = _summarise(recipe, base, task, dict(sorted(runs.items())), best[0], out)
-    _write(recipe, base, task, best, summary)
+    _write(recipe, base, task, best, summary, merged)
     return summary
 
 
@@ -178,21 +209,24 @@ def _summarise(
         "base_model_hash": {"recipe": recipe.base_model.hash, "found": base.fingerprint},
     }
     here = package_versions()
-    warnings = _warnings(recipe, hashes, runs)
+    versions = {
+        name: {"recipe": recipe.versions.get(name), "found": version}
+        for name, version in here.items()
+        if recipe.versions.get(name) != version
+    }
+    comparison = _compare(recipe, scores)
+    warnings = [*_changes(recipe, hashes, versions), *_failures(runs)]
     facts = {
         "metric": task.metric,
         "kept_seed": kept,
         "scores": {part: {name: vars(s) for name, s in spreads.items()} for part, spreads in scores.items()},
         "runs": [{"seed": seed, **_run_facts(run)} for seed, run in runs.items()],
+        "comparison": None if comparison is None else {**vars(comparison), "points": comparison.points},
         **hashes,
-        "versions": {
-            name: {"recipe": recipe.versions.get(name), "found": version}
-            for name, version in here.items()
-            if recipe.versions.get(name) != version
-        },
+        "versions": versions,
         "warnings": warnings,
     }
-    return TrainedSummary(out, task.metric, kept, scores, runs, tuple(warnings), facts)
+    return TrainedSummary(out, task.metric, kept, scores, runs, comparison, tuple(warnings), facts)
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -206,20 +240,39 @@ def _run_facts(run: TrialReport) -> dict[str, Any]:
     return run.model_dump(mode="json", include=told)
 
 
-def _warnings(recipe: Recipe, hashes: dict[str, dict[str, str]], runs: dict[int, TrialReport]) -> list[str]:
+def _compare(recipe: Recipe, scores: dict[str, dict[str, Spread]]) -> Comparison | None:
+    told = recipe.scores
+    now = scores[told.split].get(told.metric)
+    return None if now is None else Comparison(told.split, told.metric, now.mean, told.mean, told.confirmed)
+
+
+def _changes(
+    recipe: Recipe, hashes: dict[str, dict[str, str]], versions: dict[str, dict[str, str | None]]
+) -> Iterator[str]:
     names = {"task_hash": f"the data of task {recipe.task.name!r}", "base_model_hash": f"{recipe.base_model.name!r}"}
-    changed = [
-        f"{names[what]} changed since the search ({seen['recipe']}, now {seen['found']}): "
-        "these scores do not compare with the recipe's"
-        for what, seen in hashes.items()
-        if seen["recipe"] != seen["found"]
-    ]
+    for what, seen in hashes.items():
+        if seen["recipe"] != seen["found"]:
+            yield (
+                f"{names[what]} changed since the search ({seen['recipe']}, now {seen['found']}): "
+                "these scores do not compare with the recipe's"
+            )
+    for package, version in versions.items():
+        if version["recipe"] is not None:
+            yield f"the recipe was made with {package} {version['recipe']}; here is {version['found']}"
+
+
+def _failures(runs: dict[int, TrialReport]) -> list[str]:
     failed = [(seed, run) for seed, run in runs.items() if run.state == "failed"]
-    return changed + [f"seed {seed} failed: {run.reason}: {run.detail}" for seed, run in failed]
+    return [f"seed {seed} failed: {run.reason}: {run.detail}" for seed, run in failed]
 
 
 def _write(
-    recipe: Recipe, base: BaseModel, task: TaskData, best: tuple[int, TrialReport], summary: TrainedSummary
+    recipe: Recipe,
+    base: BaseModel,
+    task: TaskData,
+    best: tuple[int, TrialReport],
+    summary: TrainedSummary,
+    merged: bool,
 ) -> None:
     out, (seed, report) = summary.folder, best
     assert report.weights is not None, "the weights were asked for"
@@ -240,5 +293,10 @@ def _write(
     load_tokenizer(recipe.base_model.address).save_pretrained(str(out))
     write_atomically(out / MODULES, report.weights)
     write_atomically(out / METRICS, json.dumps(summary.facts, indent=2) + "\n")
+    shutil.rmtree(out / MERGED, ignore_errors=True)  # of an earlier training
+    if merged:
+        write_merged(recipe, facts, report.weights, out / MERGED)
+    card = CardFacts(recipe, facts, summary.facts, base, package_versions(), merged)
+    write_atomically(out / CARD, model_card(card))
     # Last, and naming the tensors: a crash on the way leaves a folder that says so when it is loaded.
     write_atomically(out / MODEL, facts.model_dump_json(indent=2) + "\n")

@@ -13,6 +13,7 @@ from autopeft.messages import Message
 from autopeft.recipe import Recipe, read_recipe
 
 RECIPE, MODULES, MODEL, METRICS = "recipe.yaml", "modules.safetensors", "model.json", "metrics.json"
+CARD, MERGED = "README.md", "merged"
 
 
 class TrainedFacts(Message):

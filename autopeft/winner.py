@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from autopeft.answer import Row
 from autopeft.recipe import (
     SCHEMA,
     Recipe,
+    RecipeBaseline,
     RecipeCounts,
     RecipeModel,
     RecipeScores,
@@ -22,8 +24,14 @@ from autopeft.store import SearchRecord
 LOCAL_HASH = re.compile(r"[0-9a-f]{16}")
 
 
-def make_recipe(record: SearchRecord, row: Row) -> Recipe:
-    """Return the recipe of one row; neither the model nor the data is needed."""
+def make_recipe(record: SearchRecord, row: Row, baselines: Iterable[Row] = ()) -> Recipe:
+    """Return the recipe of one row; neither the model nor the data is needed.
+
+    Args:
+        record: of the search.
+        row: of its answer.
+        baselines: of its answer; those whose scores do not compare with the row's are left out.
+    """
     spec, facts = record.spec, record.facts
     return Recipe(
         schema_version=SCHEMA,
@@ -42,6 +50,7 @@ def make_recipe(record: SearchRecord, row: Row) -> Recipe:
             confirmed=row.confirmed,
             split="validation" if row.confirmed else "holdout",
         ),
+        baselines=tuple(_baseline(other) for other in baselines if other.confirmed == row.confirmed),
         counts=RecipeCounts(params=row.params, params_percent=row.params_percent),
         search=RecipeSearch(
             id=record.id,
@@ -53,6 +62,10 @@ def make_recipe(record: SearchRecord, row: Row) -> Recipe:
         ),
         versions=facts["versions"],
     )
+
+
+def _baseline(row: Row) -> RecipeBaseline:
+    return RecipeBaseline(name=row.name, params=row.params, mean=row.score, std=row.score_std, seeds=row.seeds)
 
 
 def _model(name: str, facts: dict[str, Any]) -> RecipeModel:

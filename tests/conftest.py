@@ -148,7 +148,7 @@ def make_recipe():
     def make(model, task, architecture, fidelity=None, settings=None, **changes):
         base, data = describe_model(model), load_task(task)
         document = {
-            "schema": 1,
+            "schema": 2,
             "name": "tests-3",
             "created": "2026-11-21T14:05:09Z",
             "base_model": {
@@ -181,6 +181,7 @@ def make_recipe():
                 "confirmed": False,
                 "split": "holdout",
             },
+            "baselines": [],
             "counts": {"params": 1000, "params_percent": 0.1},
             "search": {
                 "id": "s-1",

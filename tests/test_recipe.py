@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
@@ -16,11 +17,12 @@ from autopeft.architecture import Architecture, Placement
 from autopeft.documents import parse
 from autopeft.errors import InvalidInput
 from autopeft.messages import SearchSpec, TaskSpec
-from autopeft.recipe import Recipe, dump_recipe, read_recipe, write_recipe
+from autopeft.recipe import _MIGRATIONS, SCHEMA, Recipe, RecipeBaseline, dump_recipe, read_recipe, write_recipe
 from autopeft.store import SearchRecord
 from autopeft.trained_files import TrainedFacts
 from autopeft.winner import make_recipe as recipe_of_row
 
+FIRST = Path(__file__).parent / "recipe_1.yaml"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "recipe.md"
 
 
@@ -81,10 +83,37 @@ def test_the_file_tells_a_person_what_it_is_and_how_to_train_it(recipe, tmp_path
 
 def test_a_newer_schema_is_refused_with_the_advice_to_upgrade(recipe, tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(dump_recipe(recipe).replace("schema: 1", "schema: 2\nnovelty: true"))
-    with pytest.raises(InvalidInput, match=r"recipe.yaml: schema = 2: newer than AutoPEFT \d.*upgrade") as caught:
+    path.write_text(dump_recipe(recipe).replace("schema: 2", "schema: 3\nnovelty: true"))
+    with pytest.raises(InvalidInput, match=r"recipe.yaml: schema = 3: newer than AutoPEFT \d.*upgrade") as caught:
         read_recipe(path)
     assert len(caught.value.problems) == 1
+
+
+def test_a_recipe_of_the_first_schema_is_read_and_its_migration_told(recipe, caplog):
+    old = read_recipe(FIRST)
+    assert caplog.messages == ["recipe_1.yaml has schema 1, and is read as schema 2"]
+    assert old == recipe.model_copy(update={"baselines": ()})
+    assert yaml.safe_load(dump_recipe(old))["schema"] == 2
+
+
+def test_mistakes_in_an_older_recipe_are_named_as_in_any(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(FIRST.read_text().replace("seeds: [0, 1, 2]", "sedes: [0, 1, 2]"))
+    with pytest.raises(InvalidInput) as caught:
+        read_recipe(path)
+    assert [problem.field for problem in caught.value.problems] == ["recipe.yaml: seeds", "recipe.yaml: sedes"]
+
+
+@pytest.mark.parametrize("schema", ["0", "-1", "true", "'1'", "1.5", "null"])
+def test_a_schema_that_there_never_was_is_a_mistake(schema, recipe, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(recipe).replace("schema: 2", f"schema: {schema}"))
+    with pytest.raises(InvalidInput, match=r"recipe.yaml: schema.*must be 2"):
+        read_recipe(path)
+
+
+def test_every_older_schema_has_a_way_to_this_one():
+    assert sorted(_MIGRATIONS) == list(range(1, SCHEMA))
 
 
 def test_every_mistake_is_named_with_its_path_and_the_nearest_key(recipe, tmp_path):
@@ -132,7 +161,9 @@ def test_a_recipe_with_a_size_for_every_place_of_a_large_model_can_be_read(recip
 
 def test_the_document_names_every_key():
     text = DOCUMENT.read_text()
-    missing = [name for model in (Recipe, TrainedFacts) for name in keys_of(model) if f"`{name}`" not in text]
+    missing = [
+        name for model in (Recipe, RecipeBaseline, TrainedFacts) for name in keys_of(model) if f"`{name}`" not in text
+    ]
     assert missing == []
 
 
@@ -186,6 +217,19 @@ def test_a_confirmed_row_becomes_a_recipe(tmp_path):
     assert recipe.architecture.quantisation == "nf4"
     assert (recipe.base_model.location, recipe.base_model.revision) == ("bundled", None)
     assert recipe.training.fidelity == SearchSpec().full
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_a_recipe_has_the_baselines_whose_scores_compare_with_its_own(tmp_path):
+    others = [
+        replace(row(), trial=1, name="LoRA", params=7, score=0.4, score_std=None, seeds=1),
+        replace(row(), trial=2, name="of a proxy", confirmed=False),
+    ]
+    recipe = recipe_of_row(record("minilm", "0123456789abcdef"), row(), others)
+    assert [b.model_dump() for b in recipe.baselines] == [
+        {"name": "LoRA", "params": 7, "mean": 0.4, "std": None, "seeds": 1}
+    ]
     write_recipe(recipe, tmp_path / "recipe.yaml")
     assert read_recipe(tmp_path / "recipe.yaml") == recipe
 

@@ -10,18 +10,22 @@ from safetensors.torch import load_file, save
 from autopeft import retrain as retraining
 from autopeft.architecture import Architecture, Placement
 from autopeft.base_models import describe_model
-from autopeft.errors import AutopeftError, Conflict, InvalidInput
+from autopeft.errors import AutopeftError, Conflict, InvalidInput, LossyExport
 from autopeft.executors import ExecutorKind
 from autopeft.messages import TrialReport
 from autopeft.modules.count import count_parameters
 from autopeft.recipe import read_recipe
 from autopeft.retrain import retrain
+from autopeft.submission import package_versions
 
 ARCHITECTURE = Architecture(
     (Placement("lora", "attention.query", 1, 4), Placement("prefix", "attention.kv", 5, 3)),
     training=(("learning_rate", 1e-3),),
 )
-FILES = ["metrics.json", "model.json", "modules.safetensors", "recipe.yaml", "tokenizer.json", "tokenizer_config.json"]
+FILES = ["README.md", "metrics.json", "model.json", "modules.safetensors", "recipe.yaml"]
+FILES += ["tokenizer.json", "tokenizer_config.json"]
+FOLDABLE = Architecture((Placement("lora", "attention.query", 1, 4), Placement("ia3", "ffn.hidden", 5)))
+OTHER_TORCH = f"the recipe was made with torch 1.0; here is {torch.__version__}"
 FAILED = TrialReport.failure("", "diverged", "the loss is nan")
 
 
@@ -78,7 +82,7 @@ def test_a_recipe_becomes_a_folder_with_everything_in_it(recipe, tmp_path):
     assert heard == [(0, "complete"), (1, "complete")]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
     assert read_recipe(tmp_path / "out" / "recipe.yaml") == recipe
-    assert summary.warnings == ()
+    assert summary.warnings == (OTHER_TORCH,)
     facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert facts == summary.facts
     assert [run["seed"] for run in facts["runs"]] == [0, 1]
@@ -118,7 +122,7 @@ def test_the_held_out_rows_choose_the_seed_and_nothing_else_does(recipe, tmp_pat
 def test_a_seed_that_fails_is_told_of_and_left_out(recipe, tmp_path, made_up):
     made_up({0: report(0.7, 0.9), 1: FAILED})
     summary = retrain(recipe, [0, 1], tmp_path / "out")
-    assert summary.warnings == ("seed 1 failed: diverged: the loss is nan",)
+    assert summary.warnings == (OTHER_TORCH, "seed 1 failed: diverged: the loss is nan")
     assert (summary.scores["validation"]["accuracy"].mean, summary.scores["validation"]["accuracy"].std) == (0.9, None)
     facts = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert facts["runs"][1] == {
@@ -144,8 +148,60 @@ def test_data_that_changed_since_is_a_warning_with_both_hashes(recipe, tmp_path,
     summary = retrain(recipe, [0], tmp_path / "out")
     found = summary.facts["task_hash"]["found"]
     assert found != recipe.task.hash
-    (warning,) = summary.warnings
+    warning, _ = summary.warnings
     assert "data of task" in warning and recipe.task.hash in warning and found in warning
+
+
+def test_packages_of_the_recipes_own_versions_are_no_warning(recipe, tmp_path, made_up):
+    made_up({0: report(0.7)})
+    same = recipe.model_copy(update={"versions": package_versions()})
+    assert retrain(same, [0], tmp_path / "out").warnings == ()
+
+
+def test_the_score_is_compared_with_the_recipes_on_the_same_split(recipe, tmp_path, made_up):
+    made_up({0: report(0.7, 0.9), 1: report(0.8, 0.8)})
+    proxy = retrain(recipe, [0, 1], tmp_path / "out").comparison
+    assert (proxy.split, proxy.metric, proxy.confirmed) == ("holdout", "accuracy", False)
+    assert (proxy.now, proxy.recipe, proxy.points) == pytest.approx((0.75, 0.5, 25.0))
+    scores = recipe.scores.model_copy(update={"mean": 0.875, "confirmed": True, "split": "validation"})
+    summary = retrain(recipe.model_copy(update={"scores": scores}), [0, 1], tmp_path / "out")
+    assert summary.comparison.points == pytest.approx(-2.5)
+    assert summary.facts["comparison"] == {
+        "split": "validation",
+        "metric": "accuracy",
+        "now": pytest.approx(0.85),
+        "recipe": 0.875,
+        "confirmed": True,
+        "points": pytest.approx(-2.5),
+    }
+    strange = scores.model_copy(update={"metric": "spearman"})
+    summary = retrain(recipe.model_copy(update={"scores": strange}), [0], tmp_path / "out")
+    assert summary.comparison is None and summary.facts["comparison"] is None
+
+
+def test_what_cannot_be_merged_is_refused_before_any_training(recipe, tmp_path, made_up):
+    executor = made_up({})
+    with pytest.raises(
+        LossyExport, match=r"prefix at attention.kv of layer 5: what it computes is no part of"
+    ) as caught:
+        retrain(recipe, [0], tmp_path / "out", merged=True)
+    assert len(caught.value.losses) == 1  # the LoRA beside it can
+    assert not (tmp_path / "out").exists() and not executor.closed
+
+
+def test_a_merged_model_goes_when_the_folder_is_trained_anew_without(make_recipe, table, tmp_path):
+    recipe = make_recipe("minilm", table("task.csv", sentences(64)), FOLDABLE)
+    retrain(recipe, [0], tmp_path / "out", merged=True)
+    assert sorted(path.name for path in (tmp_path / "out" / "merged").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert 'subfolder="merged"' in (tmp_path / "out" / "README.md").read_text()
+    retrain(recipe, [0], tmp_path / "out")
+    assert not (tmp_path / "out" / "merged").exists()
+    assert "merged" not in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(recipe, tmp_path, made_up):

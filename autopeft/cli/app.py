@@ -17,8 +17,8 @@ from autopeft.registry import COMMANDS
 
 # In the order of a new user's path; a command that is not named here comes after these.
 ORDER = (
-    *("search", "list", "show", "front", "evidence", "evaluations", "cancel", "resume"),
-    *("export", "train", "predict", "dashboard", "doctor"),
+    *("search", "submit", "watch", "list", "show", "front", "evidence", "evaluations", "cancel", "resume"),
+    *("export", "train", "predict", "push", "dashboard", "doctor"),
 )
 INTERRUPTED = 130
 

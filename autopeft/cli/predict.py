@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from autopeft.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from autopeft.trained import Prediction
+
+ROWS = 1024  # read, predicted and written at a time
+Writer = Callable[["Prediction"], object]
 
 
 def command(
@@ -21,47 +30,98 @@ def command(
             metavar="FILE",
         ),
     ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a .csv or .jsonl file in place of stdout; one that is there is replaced.", metavar="FILE"
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows that the model computes at a time.", min=1, metavar="N")] = 64,
     as_json: AsJson = False,
 ) -> None:
     """Predict every row of a file with a trained model.
 
     One line a row on stdout, in the file's order: the label and its probability with a tab between them, or the
-    score. With --json one object a line, with the probability of every label.
+    score. With --json one object a line, with the probability of every label. Files of any length are read in parts.
     """
-    import json
-
+    from autopeft.tasks.texts import texts_in
     from autopeft.trained import TrainedModel
 
+    _check_out(out, input_file)
     model = TrainedModel.load(folder)
-    first, second = _read(input_file, model.recipe.task.text, model.recipe.task.encoding)
-    for prediction in model.predict(first, second):
-        if as_json:
-            known = {key: value for key, value in vars(prediction).items() if value is not None}
-            print(json.dumps(known))
-        elif prediction.probabilities is not None and prediction.label is not None:
-            print(f"{prediction.label}\t{prediction.probabilities[prediction.label]:.4f}")
-        else:
-            print(f"{prediction.score:.6g}")
+    task = model.recipe.task
+    parts = texts_in(input_file, task.text, task.encoding, ROWS)
+
+    def predict(write: Writer) -> None:
+        for first, second in parts:
+            for prediction in model.predict(first, second, batch_size):
+                write(prediction)
+
+    if out is None:
+        predict(_write_json if as_json else _write_line)
+    else:
+        _into(out, predict)
 
 
-def _read(path: Path, text: tuple[str, ...], encoding: str) -> tuple[list[str], list[str] | None]:
+def _check_out(out: Path | None, input_file: Path) -> None:
     from autopeft.errors import InvalidInput, Problem
-    from autopeft.tasks.formats import missing_path, read_table
-    from autopeft.tasks.tabular import read_texts
 
-    if str(path) != "-" and not path.is_file():
-        raise InvalidInput(missing_path("input", str(path), path))
-    if str(path) != "-" and path.suffix.lower() != ".txt":
-        return read_texts(read_table(path, encoding), text)
+    if out is None:
+        return
+    if out.suffix.lower() not in _FILES:
+        raise InvalidInput(Problem.unknown("suffix of out", out.suffix, _FILES))
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise InvalidInput(Problem("out", str(out), "give a file in a folder that is there"))
+    if out.exists() and input_file.exists() and out.samefile(input_file):
+        raise InvalidInput(Problem("out", str(out), "this is the input; choose another name"))
+
+
+def _into(out: Path, predict: Callable[[Writer], None]) -> None:
+    """Let predictions be written into a file that is there when all of them are in it."""
+    partial = out.with_name(f".{out.name}.part")
     try:
-        content = sys.stdin.read() if str(path) == "-" else path.read_text(encoding=encoding)
-    except UnicodeDecodeError as error:
-        raise InvalidInput(Problem("input", str(path), f"not {encoding} at byte {error.start}")) from error
-    lines = content.removeprefix("\ufeff").rstrip().split("\n")  # not splitlines, which also breaks within a text
-    blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
-    if lines == [""]:
-        raise InvalidInput(Problem("input", str(path), "no text in it"))
-    if blank:  # left out, every prediction below would stand beside another line
-        shown = ", ".join(map(str, blank[:5])) + (" and more" if len(blank) > 5 else "")
-        raise InvalidInput(Problem("input", str(path), f"no text in line {shown}; fill it in or remove it"))
-    return lines, None
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            predict(_FILES[out.suffix.lower()](file))
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"wrote {out}", file=sys.stderr)
+
+
+def _csv_writer(file: TextIO) -> Writer:
+    writer = csv.writer(file, lineterminator="\n")
+    headed = False
+
+    def write(prediction: Prediction) -> None:
+        nonlocal headed
+        if not headed:
+            writer.writerow(("score",) if prediction.label is None else ("label", "probability"))
+            headed = True
+        writer.writerow(_cells(prediction))
+
+    return write
+
+
+def _jsonl_writer(file: TextIO) -> Writer:
+    return lambda prediction: file.write(_object(prediction) + "\n")
+
+
+_FILES: dict[str, Callable[[TextIO], Writer]] = {".csv": _csv_writer, ".jsonl": _jsonl_writer}
+
+
+def _write_json(prediction: Prediction) -> None:
+    print(_object(prediction))
+
+
+def _write_line(prediction: Prediction) -> None:
+    print(*_cells(prediction), sep="\t")
+
+
+def _object(prediction: Prediction) -> str:
+    return json.dumps({key: value for key, value in vars(prediction).items() if value is not None})
+
+
+def _cells(prediction: Prediction) -> tuple[str, ...]:
+    if prediction.probabilities is not None and prediction.label is not None:
+        return prediction.label, f"{prediction.probabilities[prediction.label]:.4f}"
+    return (f"{prediction.score:.6g}",)

@@ -202,7 +202,8 @@ def _print_dimensions(space: SearchSpace, console: Console) -> None:
 
 
 def _print_drawings(space: SearchSpace, samples: list[Sample], console: Console) -> None:
-    from autopeft.cli.drawing import draw, printable
+    from autopeft.cli.drawing import printable
+    from autopeft.drawing import draw
     from autopeft.plots.wording import percent_text
 
     different = {drawn.architecture: drawn for drawn in samples}

@@ -13,6 +13,7 @@ from autopeft.cli.options import AsJson
 
 if TYPE_CHECKING:
     from autopeft.messages import TrialReport
+    from autopeft.retrain import Comparison
 
 
 def command(
@@ -25,11 +26,19 @@ def command(
         str, typer.Option(help="inline, or ray to train seeds side by side.", metavar="NAME")
     ] = "inline",
     workers: Annotated[int, typer.Option(help="Training processes at a time, with ray.", min=1, metavar="N")] = 1,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge",
+            help="Write DIR/merged as well: the modules folded into the base model, for programs without AutoPEFT.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe in full, and save a model that `autopeft predict` loads.
 
-    Its scores on the validation and test splits are the mean over the seeds.
+    Its scores on the validation and test splits are the mean over the seeds. DIR has a model card beside the model.
+    With --merge, an architecture with modules that cannot be folded is refused with exit code 7 and the reasons.
     """
     from rich.console import Console
 
@@ -44,7 +53,7 @@ def command(
 
     address = Settings.from_environment().ray_address
     summary = retrain(
-        read_recipe(recipe), range(seeds), out, executor, workers, listener=listener, ray_address=address
+        read_recipe(recipe), range(seeds), out, executor, workers, listener, ray_address=address, merged=merge
     )
     for warning in summary.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -57,4 +66,14 @@ def command(
         for metric, spread in metrics.items()
     ]
     print_table(f"{seeds} seed(s)", ("split", "metric", "mean", "deviation"), rows, Console())
+    if summary.comparison is not None:
+        print(_compared(summary.comparison))
     print(f"wrote {summary.folder}; use it: autopeft predict {shlex.quote(str(summary.folder))} --input FILE")
+
+
+def _compared(found: Comparison) -> str:
+    of_proxy = "" if found.confirmed else " (of a short proxy run)"
+    return (
+        f"{found.split} {found.metric}: {found.now:.4f} now, {found.recipe:.4f} in the recipe{of_proxy}, "
+        f"{found.points:+.2f} points"
+    )

@@ -4,6 +4,9 @@ A *delta* is a :class:`torch.nn.Module` called as ``delta(x, h)`` that returns t
 ``(..., width)`` of their site. Parallel deltas read ``x``, the site's input; sequential ones read ``h``, already
 changed by the parallel ones. A module type for the ``kv`` site is called as ``module(batch_size)`` instead and
 returns keys and values to put before the model's own (see :mod:`autopeft.modules.attention`).
+
+Where a trained delta makes of a linear or a norm another linear or norm, its type says how the two become one
+(``fold``), and the model works without it; :mod:`autopeft.modules.folding` does so for whole architectures.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autopeft.architecture import Scalar
 from autopeft.geometry import Site, SiteKind
@@ -20,6 +23,40 @@ if TYPE_CHECKING:  # plans are checked and priced without torch
     from torch import Tensor, nn
 
 Options = Mapping[str, Scalar]
+
+
+class CannotFold(Exception):
+    """A delta cannot become part of its host; the message says why."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """The layer that computes a site's ``h``, its parameters to be changed in place: ``h = weight x + bias``.
+
+    Attributes:
+        weight: of a linear ``(out, in)``; of a norm its gain, ``(width,)``. At a ``hidden`` site it is the linear that
+            reads ``h``, turned so that its first dimension is that of ``h``, as everywhere.
+        bias: ``(out,)``, or None where there is none, as at a ``hidden`` site.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def shift(self, by: Tensor) -> None:
+        """Add to every ``h``.
+
+        Raises:
+            CannotFold: there is no bias that could hold it.
+        """
+        if self.bias is None:
+            raise CannotFold("the base model has no bias there that could hold a shift")
+        self.bias.add_(by)
+
+    def scale(self, by: Tensor) -> None:
+        """Multiply every ``h`` element by element."""
+        self.weight.mul_(by.reshape(-1, *[1] * (self.weight.dim() - 1)))
+        if self.bias is not None:
+            self.bias.mul_(by)
 
 
 def _as_given(size: int, options: dict[str, Scalar]) -> dict[str, Scalar]:
@@ -41,6 +78,8 @@ class ModuleType:
         sequential: whether it reads ``h`` after the parallel deltas, rather than ``x``.
         identity: whether the model's output is unchanged when the module is fresh.
         options: names and default values of its options; one of type int is a count of 1 or more.
+        fold: makes a trained delta part of its host, in place, or raises :class:`CannotFold`; None where no delta of
+            this type can be part of a linear or a norm.
         canonical: maps a size and full options to the full options that mean the same in their one spelling.
     """
 
@@ -54,6 +93,7 @@ class ModuleType:
     sequential: bool = False
     identity: bool = True
     options: Options = field(default_factory=dict)
+    fold: Callable[[Any, Host], None] | None = None
     canonical: Callable[[int, dict[str, Scalar]], dict[str, Scalar]] = _as_given
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like, vector_rate
+from autopeft.modules.base import Host, ModuleType, Options, like, vector_rate
 
 
 class Shift(nn.Module):
@@ -29,6 +29,10 @@ def _count(site: Site, size: int, options: Options) -> int:
     return site.out_width
 
 
+def _fold(delta: Shift, host: Host) -> None:
+    host.shift(delta.shift)
+
+
 MODULE_TYPE = ModuleType(
     summary="BitFit: h + t, the biases alone",
     source="Ben Zaken et al. 2022, arXiv 2106.10199",
@@ -37,4 +41,5 @@ MODULE_TYPE = ModuleType(
     count=_count,
     learning_rate=vector_rate(4e-3),
     sized=False,
+    fold=_fold,
 )

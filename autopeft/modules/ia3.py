@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like, vector_rate
+from autopeft.modules.base import Host, ModuleType, Options, like, vector_rate
 
 
 class Scale(nn.Module):
@@ -29,6 +29,10 @@ def _count(site: Site, size: int, options: Options) -> int:
     return site.out_width
 
 
+def _fold(delta: Scale, host: Host) -> None:
+    host.scale(delta.scale)
+
+
 MODULE_TYPE = ModuleType(
     summary="(IA)^3: s * h element by element",
     source="Liu et al. 2022, arXiv 2205.05638",
@@ -38,4 +42,5 @@ MODULE_TYPE = ModuleType(
     learning_rate=vector_rate(2e-2),
     sized=False,
     sequential=True,
+    fold=_fold,
 )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like, vector_rate
+from autopeft.modules.base import Host, ModuleType, Options, like, vector_rate
 
 
 class Affine(nn.Module):
@@ -35,6 +35,12 @@ def _count(site: Site, size: int, options: Options) -> int:
     return site.out_width * (2 if options["bias"] else 1)
 
 
+def _fold(delta: Affine, host: Host) -> None:
+    host.scale(delta.scale)
+    if delta.shift is not None:
+        host.shift(delta.shift)
+
+
 MODULE_TYPE = ModuleType(
     summary="LayerNorm tuning: s * h (+ t) on a norm's output",
     source="Zhao et al. 2024, arXiv 2312.11420",
@@ -44,5 +50,6 @@ MODULE_TYPE = ModuleType(
     learning_rate=vector_rate(2e-2),
     sized=False,
     sequential=True,
+    fold=_fold,
     options={"bias": False},
 )

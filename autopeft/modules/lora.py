@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from autopeft.architecture import Scalar
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, like, matrix_rate
+from autopeft.modules.base import CannotFold, Host, ModuleType, Options, like, matrix_rate
 from autopeft.modules.layers import Gate, count_gate, gated, make_gate
 
 
@@ -49,6 +49,12 @@ def _count(site: Site, size: int, options: Options) -> int:
     return size * (site.in_width + site.out_width) + count_gate(site.in_width, options)
 
 
+def _fold(delta: Lora, host: Host) -> None:
+    if delta.gate is not None:
+        raise CannotFold("its gate is another for every token")
+    host.weight.add_(delta.scale * (delta.b @ delta.a))
+
+
 def _canonical(size: int, options: dict[str, Scalar]) -> dict[str, Scalar]:
     return {**options, "alpha": 0.0} if options["alpha"] == 2 * size else options
 
@@ -61,5 +67,6 @@ MODULE_TYPE = ModuleType(
     count=_count,
     learning_rate=matrix_rate(5e-3, at_size=8, falling=0.5, most=1e-2),
     options={"alpha": 0.0, "gate": False},
+    fold=_fold,
     canonical=_canonical,
 )

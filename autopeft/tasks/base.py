@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -119,6 +120,7 @@ class TaskSource:
         accepts: whether a task name is this source's.
         read: reads the rows.
         fallback: whether it is asked last, for names that no other source takes.
+        files: the files of this machine that a name stands for; None where any machine finds the data by the name.
     """
 
     summary: str
@@ -126,6 +128,7 @@ class TaskSource:
     accepts: Callable[[str], bool]
     read: Callable[[TaskSpec], RawTask]
     fallback: bool = False
+    files: Callable[[str], tuple[Path, ...]] | None = None
 
 
 def assemble(raw: RawTask, spec: TaskSpec) -> TaskData:

@@ -38,6 +38,10 @@ def _read(spec: TaskSpec) -> RawTask:
     return raw_task(tables, spec)
 
 
+def _files(name: str) -> tuple[Path, ...]:
+    return tuple(_split_files(Path(os.path.expanduser(name))).values())
+
+
 def _split_files(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {"train": path}
@@ -67,4 +71,5 @@ TASK_SOURCE = TaskSource(
     accepts=_accepts,
     read=_read,
     fallback=True,
+    files=_files,
 )

@@ -1,5 +1,7 @@
 """The file formats of tables: CSV, TSV, JSONL and Parquet; none of them can run code when read.
 
+A table is read whole, within bounds, or as a series of parts, from a file of any size.
+
 Text formats are read by the line, so that an error can name the line. CSV quotes as RFC 4180 says. In TSV a quote may
 also be a plain character (GLUE's files are so): it is one where honouring it breaks the table.
 """
@@ -14,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -25,6 +28,8 @@ from autopeft.tasks.tabular import SHOWN, Table
 
 MOST_BYTES = 2 * 1024**3
 MOST_ROWS = 5_000_000
+CHECKED_ROWS = 1000  # at a time, where rows are only looked at
+Row = dict[str, object]
 ENCODINGS = ("utf-8", "utf-16", "ascii", "latin-1", "cp1252", "cp1251", "gb18030", "big5", "shift_jis", "euc-kr")
 
 
@@ -34,16 +39,35 @@ def read_table(path: Path, encoding: str) -> Table:
     Raises:
         InvalidInput: no such format or encoding; too large, empty, broken, or not in that encoding.
     """
+    with _readable(path) as (suffix, size):
+        if size > MOST_BYTES:
+            raise InvalidInput(Problem(path.name, f"{size} bytes", f"at most {MOST_BYTES} bytes; give a part of it"))
+        return READERS[suffix](path, encoding)
+
+
+def read_parts(path: Path, encoding: str, rows: int) -> Iterator[Table]:
+    """Read one file as tables of at most ``rows`` rows each, of which one is held at a time.
+
+    A mistake is told when it is met, after the parts before it. The columns of a part of JSONL are those seen so far.
+
+    Raises:
+        InvalidInput: as :func:`read_table`, but of any size.
+    """
+    with _readable(path) as (suffix, _):
+        yield from _PARTS[suffix](path, encoding, rows)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[tuple[str, int]]:
+    """Give the suffix and the size in bytes of a file that can be read."""
     suffix = path.suffix.lower()
     if suffix not in READERS:
         raise InvalidInput(Problem.unknown(f"suffix of {path.name}", suffix, READERS))
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise InvalidInput(Problem(path.name, f"{size} bytes", f"at most {MOST_BYTES} bytes; give a part of it"))
         if size == 0:
             raise InvalidInput(_empty(path))
-        return READERS[suffix](path, encoding)
+        yield suffix, size
     except OSError as error:
         raise InvalidInput(Problem(path.name, str(path), f"cannot be read: {error.strerror or error}")) from error
 
@@ -58,26 +82,34 @@ def missing_path(field: str, name: str, path: Path) -> Problem:
     return Problem(field, name, f"no such file or folder; looked at {place}{hint}")
 
 
-def _read_csv(path: Path, encoding: str) -> Table:
-    return _table_of_columns(path, _delimited(path, encoding, ",", csv.QUOTE_MINIMAL))
+def _csv(path: Path, encoding: str, rows: int | None) -> Iterator[Table]:
+    return _delimited(path, encoding, ",", csv.QUOTE_MINIMAL, rows)
 
 
-def _read_tsv(path: Path, encoding: str) -> Table:
+def _tsv(path: Path, encoding: str, rows: int | None) -> Iterator[Table]:
+    return _delimited(path, encoding, "\t", _quoting(path, encoding), rows)
+
+
+def _quoting(path: Path, encoding: str) -> Literal[0, 3]:
+    """Return how the quotes of a TSV file are meant: as such, or as plain characters."""
     try:
-        columns = _delimited(path, encoding, "\t", csv.QUOTE_MINIMAL)
-        # A field that holds both was made of several rows: its quotes were not meant as such.
-        if not any("\t" in field and "\n" in field for column in columns.values() for field in column):
-            return _table_of_columns(path, columns)
+        for table in _delimited(path, encoding, "\t", csv.QUOTE_MINIMAL, CHECKED_ROWS):
+            fields = (str(field) for name in table.names for field in table.read(name))
+            # A field that holds both was made of several rows: its quotes were not meant as such.
+            if any("\t" in field and "\n" in field for field in fields):
+                return csv.QUOTE_NONE
     except InvalidInput:
-        pass  # reading it without quotes says what is wrong, if it still is
-    return _table_of_columns(path, _delimited(path, encoding, "\t", csv.QUOTE_NONE))
+        return csv.QUOTE_NONE  # reading it without quotes says what is wrong, if it still is
+    return csv.QUOTE_MINIMAL
 
 
-def _delimited(path: Path, encoding: str, delimiter: str, quoting: Literal[0, 3]) -> dict[str, list[str]]:
-    with _opened(path, encoding) as file:
+def _delimited(path: Path, encoding: str, delimiter: str, quoting: Literal[0, 3], rows: int | None) -> Iterator[Table]:
+    """Yield tables of ``rows`` rows, or the one of all."""
+    with opened(path, encoding) as file:
         reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
         ragged: list[int] = []
         read = 0  # lines before the row that is being read
+        first = 1  # number of the part's first row
         try:
             header = _header(path, next(reader, []))
             columns: list[list[str]] = [[] for _ in header]
@@ -86,7 +118,11 @@ def _delimited(path: Path, encoding: str, delimiter: str, quoting: Literal[0, 3]
                 if fields and len(fields) != len(header):
                     ragged.append(read + 1)
                 elif fields:
-                    _check_rows(path, len(columns[0]) + 1)
+                    if rows is None:
+                        _check_rows(path, len(columns[0]) + 1)
+                    elif len(columns[0]) == rows:
+                        yield _table_of_columns(path, header, columns, first)
+                        columns, first = [[] for _ in header], first + rows
                     for column, field in zip(columns, fields, strict=True):
                         column.append(field)
                 read = reader.line_num
@@ -97,7 +133,7 @@ def _delimited(path: Path, encoding: str, delimiter: str, quoting: Literal[0, 3]
         raise InvalidInput(_ragged(path, ragged, len(header)))
     if not columns[0]:
         raise InvalidInput(Problem(path.name, header, "a header and no rows"))
-    return dict(zip(header, columns, strict=True))
+    yield _table_of_columns(path, header, columns, first)
 
 
 def _header(path: Path, fields: list[str]) -> list[str]:
@@ -119,29 +155,41 @@ def _ragged(path: Path, lines: list[int], fields: int) -> Problem:
     return Problem(path.name, shown, f"not {fields} fields as in the header; put quotes around texts with separators")
 
 
-def _table_of_columns(path: Path, columns: dict[str, list[str]]) -> Table:
-    return Table(path.name, tuple(columns), columns.__getitem__)
+def _table_of_columns(path: Path, header: list[str], columns: list[list[str]], first: int) -> Table:
+    by_name = dict(zip(header, columns, strict=True))
+    return Table(path.name, tuple(by_name), by_name.__getitem__, first)
 
 
-def _read_jsonl(path: Path, encoding: str) -> Table:
-    rows: list[dict[str, object]] = []
+def _jsonl(path: Path, encoding: str, rows: int | None) -> Iterator[Table]:
+    found: list[Row] = []
+    names: dict[str, None] = {}
+    first = 1
     problems: list[Problem] = []
-    with _opened(path, encoding) as file:
+    with opened(path, encoding) as file:
         for number, line in enumerate(file, start=1):
+            if len(found) == rows and not problems:
+                yield _table_of_rows(path, names, found, first)
+                found, first = [], first + len(found)
             if line.strip():
-                _add_json(path, number, line, rows, problems)
-                _check_rows(path, len(rows))
+                _add_json(path, number, line, found, problems)
+            if rows is None:
+                _check_rows(path, len(found))
             if len(problems) == SHOWN:
                 break
     if problems:
         raise InvalidInput(*problems)
-    if not rows:
+    if not found:
         raise InvalidInput(_empty(path))
-    names = dict.fromkeys(name for row in rows for name in row)
-    return Table(path.name, tuple(names), lambda name: [row.get(name) for row in rows])
+    yield _table_of_rows(path, names, found, first)
 
 
-def _add_json(path: Path, number: int, line: str, rows: list[dict[str, object]], problems: list[Problem]) -> None:
+def _table_of_rows(path: Path, names: dict[str, None], rows: list[Row], first: int) -> Table:
+    """Return the rows as a table, having added their columns to the names."""
+    names.update(dict.fromkeys(name for row in rows for name in row))
+    return Table(path.name, tuple(names), lambda name: [row.get(name) for row in rows], first)
+
+
+def _add_json(path: Path, number: int, line: str, rows: list[Row], problems: list[Problem]) -> None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -154,13 +202,18 @@ def _add_json(path: Path, number: int, line: str, rows: list[dict[str, object]],
         problems.append(Problem(path.name, f"line {number}", remedy))
 
 
-def _read_parquet(path: Path, encoding: str) -> Table:
+def _open_parquet(path: Path) -> tuple[pyarrow.parquet.ParquetFile, tuple[str, ...]]:
     with _parquet_errors(path):
         file = pyarrow.parquet.ParquetFile(path)
-        rows, names = file.metadata.num_rows, tuple(file.schema_arrow.names)
-    _check_rows(path, rows)
-    if not rows:
+        names = tuple(file.schema_arrow.names)
+    if not file.metadata.num_rows:
         raise InvalidInput(Problem(path.name, list(names), "columns and no rows"))
+    return file, names
+
+
+def _read_parquet(path: Path, encoding: str) -> Table:
+    file, names = _open_parquet(path)
+    _check_rows(path, file.metadata.num_rows)
 
     def read(name: str) -> list[object]:
         with _parquet_errors(path):
@@ -168,6 +221,20 @@ def _read_parquet(path: Path, encoding: str) -> Table:
         return values
 
     return Table(path.name, names, read)
+
+
+def _parquet(path: Path, encoding: str, rows: int) -> Iterator[Table]:
+    file, names = _open_parquet(path)
+    first = 1
+    with _parquet_errors(path):
+        for batch in file.iter_batches(batch_size=rows):
+            yield Table(path.name, names, partial(_values, batch), first)
+            first += batch.num_rows
+
+
+def _values(batch: pyarrow.RecordBatch, name: str) -> list[object]:
+    values: list[object] = batch.column(name).to_pylist()
+    return values
 
 
 @contextmanager
@@ -179,7 +246,8 @@ def _parquet_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path, encoding: str) -> Iterator[TextIO]:
+def opened(path: Path, encoding: str) -> Iterator[TextIO]:
+    """Open a text file, its line ends as they are; what is not in the encoding becomes an InvalidInput."""
     try:
         plain = codecs.lookup(encoding).name
         "a".encode(plain)  # some codecs are not for text, as rot13
@@ -217,9 +285,23 @@ def _empty(path: Path) -> Problem:
     return Problem(path.name, None, "empty; it needs rows with named columns")
 
 
+def _whole(parts: Callable[[Path, str, int | None], Iterator[Table]]) -> Callable[[Path, str], Table]:
+    def read(path: Path, encoding: str) -> Table:
+        (table,) = parts(path, encoding, None)
+        return table
+
+    return read
+
+
 READERS: dict[str, Callable[[Path, str], Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".jsonl": _read_jsonl,
+    ".csv": _whole(_csv),
+    ".tsv": _whole(_tsv),
+    ".jsonl": _whole(_jsonl),
     ".parquet": _read_parquet,
+}
+_PARTS: dict[str, Callable[[Path, str, int], Iterator[Table]]] = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
 }

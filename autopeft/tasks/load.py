@@ -16,8 +16,17 @@ def load_task(spec: TaskSpec) -> TaskData:
     Raises:
         InvalidInput: no source knows the name, or its rows do not make a task.
     """
+    return assemble(find_source(spec.name).read(spec), spec)
+
+
+def find_source(name: str) -> TaskSource:
+    """Return the source that a task's name is read from.
+
+    Raises:
+        InvalidInput: no source knows the name.
+    """
     sources = sorted(TASK_SOURCES.all().values(), key=lambda source: source.fallback)
     for source in sources:
-        if source.accepts(spec.name):
-            return assemble(source.read(spec), spec)
-    raise InvalidInput(Problem.unknown("task", spec.name, [source.example for source in sources]))
+        if source.accepts(name):
+            return source
+    raise InvalidInput(Problem.unknown("task", name, [source.example for source in sources]))

@@ -50,11 +50,13 @@ class Table:
         origin: what to call the table in an error, as ``reviews.csv``.
         names: its columns.
         read: the values of one column; they are of any type.
+        first: number of its first row, where it is a part of a longer one.
     """
 
     origin: str
     names: tuple[str, ...]
     read: Callable[[str], Sequence[object]]
+    first: int = 1
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,11 @@ def raw_task(tables: Mapping[str, Table], spec: TaskSpec) -> RawTask:
     return RawTask(columns.kind, rows["train"], rows.get("validation"), rows.get("test"))
 
 
-def read_texts(table: Table, text: Sequence[str]) -> tuple[list[str], list[str] | None]:
-    """Read the one or two text columns of a table to predict on; found by common names where none are named.
+def find_texts(table: Table, text: Sequence[str]) -> tuple[str, ...]:
+    """Return the one or two text columns of a table to predict on; found by common names where none are named.
 
     Raises:
-        InvalidInput: there are none, or a row lacks its text.
+        InvalidInput: there are none.
     """
     names = tuple(text) or _common_texts(table.names)
     problems = [_no_column("text", name, table.names, table.origin) for name in names if name not in table.names]
@@ -105,6 +107,16 @@ def read_texts(table: Table, text: Sequence[str]) -> tuple[list[str], list[str] 
         problems.append(_none_found("text", table.names, table.origin, TEXTS))
     if problems:
         raise InvalidInput(*problems)
+    return names
+
+
+def read_texts(table: Table, names: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Read the columns of a table that :func:`find_texts` has found.
+
+    Raises:
+        InvalidInput: a row lacks its text.
+    """
+    problems: list[Problem] = []
     columns = [_strings(table, name, "text", problems) for name in names]
     if problems:
         raise InvalidInput(*problems)
@@ -192,7 +204,7 @@ def _strings(table: Table, name: str, role: str, problems: list[Problem]) -> lis
     """Return a column as text; what is missing or no text is "" and becomes a problem."""
     strings = []
     empty, nested, unclean = [], [], []
-    for row, value in enumerate(table.read(name), start=1):
+    for row, value in enumerate(table.read(name), start=table.first):
         string = _string(value)
         strings.append(string or "")
         if string is None:

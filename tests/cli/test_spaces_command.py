@@ -11,7 +11,8 @@ from transformers import BertConfig, T5Config
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.cli.dimensions import fold
-from autopeft.cli.drawing import draw, printable
+from autopeft.cli.drawing import printable
+from autopeft.drawing import draw
 from autopeft.geometry import ModelGeometry
 from autopeft.space import Choice, Integers, Range, load_space, preset_names, space_names
 from autopeft.space.dimensions import switch
