@@ -40,6 +40,12 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def least_gpu_bytes() -> int:
+    """Return the memory of the smallest GPU that this process sees, in bytes; 0 where there is none."""
+    sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+    return min(sizes, default=0)
+
+
 def device_name(device: torch.device, dtype: torch.dtype) -> str:
     """Return the device, its model and the type, for reports."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

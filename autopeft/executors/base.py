@@ -38,11 +38,13 @@ class ExecutorOptions:
         workers: processes that train at the same time.
         ray_address: of a running cluster; None starts one on this machine.
         table: file of recorded runs that stand in for training.
+        gpu_bytes: of a GPU's memory that a run is expected to need; None where that is not known.
     """
 
     workers: int
     ray_address: str | None = None
     table: str | None = None
+    gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,32 +6,40 @@ Ray holds nothing that is needed: requests and reports live here and in the data
 from __future__ import annotations
 
 import importlib
-import logging
-import math
 import os
-import socket
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from autopeft.errors import AutopeftError
 from autopeft.executors.base import Executor, ExecutorKind, ExecutorOptions
+from autopeft.executors.cluster import Cluster, least_gpu_bytes, machines
+from autopeft.executors.placement import Machine, Place, places
+from autopeft.executors.shipping import Parcel, Role, find, pack, pieces, readdress, unpack
 from autopeft.messages import TrialReport, TrialRequest
+from autopeft.settings import Settings
 
 STARTS = 3  # a run that is lost is started again at most twice
 GRACE_SECONDS = 20.0  # beyond a request's own wall limit, before its worker is taken for hung
-KNOCK_SECONDS = 5.0
-OBJECT_STORE_BYTES = 200 * 1024 * 1024  # reports are small; the default would take a third of the memory
+MACHINE_SECONDS = 60.0  # that a cluster which lends nothing yet is given
+# A parcel's content in the object store: references to its pieces, by file.
+Content = dict[str, list[Any]]
 
 
 class _Worker:
     """The actor: a process with ``workers.proxy`` in it."""
 
     def __init__(self, threads: int) -> None:
+        if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from an actor that asked for none
         # Reached by name, and here: it loads torch in the worker's process, not in the controller's.
         proxy = importlib.import_module("workers.proxy")
         proxy.use_threads(threads)
@@ -42,39 +50,75 @@ class _Worker:
         report: TrialReport = self._run(TrialRequest.model_validate_json(request))
         return report.model_dump_json(), report.weights
 
+    def receive(
+        self, request: str, parcels: Sequence[Parcel], contents: Mapping[str, Content]
+    ) -> dict[Role, str | None]:
+        """Return where this machine has each parcel of a request, None where its content is still to be sent.
+
+        Args:
+            request: that names them.
+            parcels: as they were packed.
+            contents: what was sent, by the parcel's key.
+        """
+        asked, kept = TrialRequest.model_validate_json(request), Settings.from_environment().shipped
+        return {parcel.role: _have(parcel, asked, contents.get(parcel.key), kept) for parcel in parcels}
+
     def pid(self) -> int:
         """Return the process id."""
         return os.getpid()
 
 
+def _have(parcel: Parcel, request: TrialRequest, content: Content | None, kept: Path) -> str | None:
+    place = find(parcel, request, kept)
+    if place is not None or content is None:
+        return place
+    return unpack(parcel, {name: map(ray.get, sent) for name, sent in content.items()}, kept)
+
+
 @dataclass
 class _Slot:
-    """One actor, and what it is doing."""
+    """One actor, and what it is doing.
 
+    Attributes:
+        met: whether the actor has answered once; before, it may be waiting for room on the cluster.
+        arrived: where the actor's machine has the parcels that it was asked about.
+        receiving: whether it is asked about parcels now, and the run comes after.
+    """
+
+    place: Place
     actor: Any
     request: TrialRequest | None = None
     future: Any = None
     started: float = 0.0
+    met: bool = False
+    receiving: bool = False
+    arrived: dict[Parcel, str] = field(default_factory=dict)
 
 
 class RayExecutor:
-    """As many slots as workers.
+    """As many slots as workers, or fewer where the cluster's GPUs have no room for more.
+
+    A request that names a folder or file of this machine is carried out where there is no such thing, too: its content
+    goes through Ray's object store to machines that lack it, once.
 
     Args:
         options: number of workers, and the cluster's address; a local Ray is started where there is none.
 
     Raises:
-        AutopeftError: Ray does not start, or does not answer at the address.
+        AutopeftError: Ray does not start, does not answer at the address, or lends nothing.
     """
 
     def __init__(self, options: ExecutorOptions) -> None:
-        self._started_ray = not ray.is_initialized()
-        if self._started_ray:
-            _initialise(options)
-        self._actor_options = _share(options.workers)
-        self._slots = [_Slot(self._new_actor()) for _ in range(options.workers)]
+        self._cluster = Cluster(options.ray_address)
+        try:
+            self._slots = [_Slot(place, self._new_actor(place)) for place in _places(options)]
+        except AutopeftError:
+            self._cluster.close()
+            raise
         self._waiting: deque[TrialRequest] = deque()
         self._starts: dict[str, int] = {}
+        self._parcels: dict[tuple[str, str], tuple[Parcel, ...]] = {}
+        self._sent: dict[str, Content] = {}
 
     @property
     def slots(self) -> int:
@@ -107,33 +151,68 @@ class RayExecutor:
             ray.kill(slot.actor)
         self._slots.clear()
         self._waiting.clear()
-        if self._started_ray:
-            ray.shutdown()
+        self._sent.clear()
+        self._cluster.close()
 
     def _fill(self) -> None:
         for slot in self._slots:
             if slot.request is None and self._waiting:
                 slot.request = self._waiting.popleft()
-                slot.started = time.monotonic()
                 self._starts[slot.request.key] = self._starts.get(slot.request.key, 0) + 1
-                slot.future = slot.actor.run.remote(slot.request.model_dump_json())
+                self._begin(slot, slot.request)
+
+    def _begin(self, slot: _Slot, request: TrialRequest) -> None:
+        """Start the run, or first ask the actor what it lacks, which may take it long and is no part of the run."""
+        parcels = self._parcels_of(request)
+        asked = [parcel for parcel in parcels if parcel not in slot.arrived]
+        slot.started, slot.receiving = time.monotonic(), bool(asked) or not (slot.met or self._cluster.local)
+        if slot.receiving:
+            sent = {parcel.key: self._sent[parcel.key] for parcel in asked if parcel.key in self._sent}
+            slot.future = slot.actor.receive.remote(request.model_dump_json(), asked, sent)
+        else:
+            there = readdress(request, {parcel.role: slot.arrived[parcel] for parcel in parcels})
+            slot.future = slot.actor.run.remote(there.model_dump_json())
+
+    def _parcels_of(self, request: TrialRequest) -> tuple[Parcel, ...]:
+        if self._cluster.local:
+            return ()
+        names = (request.model, request.task.name)
+        if names not in self._parcels:
+            self._parcels[names] = pack(request)
+        return self._parcels[names]
+
+    def _received(self, slot: _Slot, request: TrialRequest, found: dict[Role, str | None]) -> None:
+        """Take in what the actor has; what it lacks is put into the object store, once for all actors."""
+        slot.met = True
+        for parcel in self._parcels_of(request):
+            place = found.get(parcel.role)
+            if place is not None:
+                slot.arrived[parcel] = place
+            elif parcel.role in found and parcel.key not in self._sent:
+                self._sent[parcel.key] = _put(parcel)
+        self._begin(slot, request)
 
     def _collect(self, slot: _Slot) -> TrialReport | None:
         request = slot.request
         assert request is not None, "a busy slot has a request"
         try:
-            report, weights = ray.get(slot.future)
+            answer = ray.get(slot.future)
+            if slot.receiving:
+                self._received(slot, request, answer)
+                return None
         except RayActorError as error:
             return self._lost(slot, request, str(error))
-        except RayError as error:
+        except (RayError, OSError) as error:
             self._free(slot, request)
             return TrialReport.failure(request.key, "error", str(error), time.monotonic() - slot.started)
         self._free(slot, request)
+        report, weights = answer
         return TrialReport.model_validate_json(report).model_copy(update={"weights": weights})
 
     def _lost(self, slot: _Slot, request: TrialRequest, detail: str) -> TrialReport | None:
         seconds = time.monotonic() - slot.started
-        slot.request, slot.future, slot.actor = None, None, self._new_actor()
+        slot.request, slot.future = None, None
+        self._replace(slot)
         starts = self._starts[request.key]
         if starts < STARTS:
             self._waiting.appendleft(request)
@@ -144,10 +223,12 @@ class RayExecutor:
 
     def _end_if_hung(self, slot: _Slot) -> TrialReport | None:
         request, seconds = slot.request, time.monotonic() - slot.started
-        if request is None or request.wall_limit is None or seconds < request.wall_limit + GRACE_SECONDS:
+        if request is None or request.wall_limit is None or slot.receiving:
+            return None
+        if seconds < request.wall_limit + GRACE_SECONDS:
             return None
         ray.kill(slot.actor)
-        slot.actor = self._new_actor()
+        self._replace(slot)
         self._free(slot, request)
         return TrialReport.failure(request.key, "timeout", f"ended after {seconds:.0f} s without an answer", seconds)
 
@@ -155,46 +236,45 @@ class RayExecutor:
         slot.request, slot.future = None, None
         self._starts.pop(request.key, None)
 
-    def _new_actor(self) -> Any:
-        options, threads = self._actor_options
-        return ray.remote(_Worker).options(max_restarts=0, **options).remote(threads)
+    def _replace(self, slot: _Slot) -> None:
+        slot.actor, slot.met, slot.arrived = self._new_actor(slot.place), False, {}
+
+    def _new_actor(self, place: Place) -> Any:
+        asked: dict[str, Any] = {"num_cpus": place.cpus, "num_gpus": place.gpus, "max_restarts": 0}
+        if place.machine is not None:
+            asked["scheduling_strategy"] = NodeAffinitySchedulingStrategy(place.machine, soft=True)
+        return ray.remote(_Worker).options(**asked).remote(place.threads)
 
 
-def _initialise(options: ExecutorOptions) -> None:
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if options.ray_address:
-            _knock(options.ray_address)
-            ray.init(address=options.ray_address, **common)
-        else:
-            ray.init(
-                num_cpus=os.cpu_count() or 1,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                **common,
-            )
-    except (RayError, OSError, RuntimeError, ValueError) as error:
-        where = f"no Ray cluster at {options.ray_address}" if options.ray_address else "Ray does not start here"
-        raise AutopeftError(f"{where}: {error}; --executor inline needs none") from error
+def _places(options: ExecutorOptions) -> list[Place]:
+    """Return where the workers go.
+
+    Raises:
+        AutopeftError: no machine of the cluster lends a CPU or GPU.
+    """
+    lending = _lending()
+    gpu_share = None
+    if options.gpu_bytes is not None and any(machine.gpus for machine in lending):
+        smallest = least_gpu_bytes(lending)
+        gpu_share = None if smallest is None else options.gpu_bytes / smallest
+    return places(lending, options.workers, gpu_share)
 
 
-def _knock(address: str) -> None:
-    """Raise OSError where nothing listens at ``host:port``: Ray itself would go on trying for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+def _lending() -> list[Machine]:
+    until = time.monotonic() + MACHINE_SECONDS
+    while not (lending := machines()):
+        if time.monotonic() > until:
+            raise AutopeftError("no machine of the Ray cluster lends a CPU or GPU; join one with `autopeft worker`")
+        time.sleep(1.0)
+    return lending
 
 
-def _share(workers: int) -> tuple[dict[str, Any], int]:
-    """Return what each actor asks Ray for, and its threads: an equal share of the GPUs, else of the CPUs."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    threads = max(1, cpus // workers)
-    share: dict[str, Any] = {"num_cpus": min(1.0, cpus / workers)}
-    if gpus:
-        share["num_gpus"] = 1.0 / math.ceil(workers / gpus)
-    return share, threads
+def _put(parcel: Parcel) -> Content:
+    """Put a parcel's content into the object store, as arrays, which are read there without a copy."""
+    content: Content = {file.name: [] for file in parcel.files}
+    for name, piece in pieces(parcel):
+        content[name].append(ray.put(np.frombuffer(piece, dtype=np.uint8)))
+    return content
 
 
 def _start(options: ExecutorOptions) -> Executor:

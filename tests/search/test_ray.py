@@ -63,12 +63,13 @@ def test_a_killed_workers_request_is_run_again(executor, tiny_model, tiny_task, 
     processes = pids(executor)
     # Long enough to be hit, on both workers.
     for i in range(2):
-        executor.submit(request(tiny_model, tiny_task, f"r{i}", fidelity=Fidelity(rows=64, epochs=200)))
+        long = request(tiny_model, tiny_task, f"r{i}", fidelity=Fidelity(rows=64, epochs=200), wall_limit=None)
+        executor.submit(long)
     time.sleep(1.0)
     for pid in processes:
         os.kill(pid, signal.SIGKILL)
-    reports = collect(executor, 2)
-    assert {r.state for r in reports.values()} == {"complete"}
+    reports = collect(executor, 2, seconds=240.0)
+    assert {r.state for r in reports.values()} == {"complete"}, reports
 
 
 def test_a_request_that_loses_its_worker_three_times_fails_with_that_reason(
@@ -84,7 +85,7 @@ def test_a_request_that_loses_its_worker_three_times_fails_with_that_reason(
     monkeypatch.setattr(ray_executor, "_Worker", Dying)
     for slot in executor._slots:
         ray.kill(slot.actor)
-        slot.actor = executor._new_actor()
+        slot.actor = executor._new_actor(slot.place)
     executor.submit(request(tiny_model, tiny_task, "doomed"))
     report = collect(executor, 1)["doomed"]
     assert report.state == "failed" and report.reason == "worker_lost" and "3 times" in report.detail
@@ -106,7 +107,7 @@ def test_a_hung_worker_is_ended_at_its_limit_and_replaced(executor, tiny_model, 
     monkeypatch.setattr(ray_executor, "_Worker", Hanging)
     for slot in executor._slots:
         ray.kill(slot.actor)
-        slot.actor = executor._new_actor()
+        slot.actor = executor._new_actor(slot.place)
     hung = set(pids(executor))
     monkeypatch.setattr(ray_executor, "_Worker", worker)
     executor.submit(request(tiny_model, tiny_task, "hung", wall_limit=1.0))
