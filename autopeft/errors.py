@@ -85,10 +85,11 @@ class LossyExport(AutopeftError):
 
     exit_code = 7
 
-    def __init__(self, export_format: str, losses: Iterable[str]) -> None:
+    def __init__(self, export_format: str, losses: Iterable[str], remedy: str = "") -> None:
         self.losses = tuple(losses)
         listed = "\n".join(f"- {loss}" for loss in self.losses)
-        super().__init__(f"format {export_format!r} cannot hold this architecture:\n{listed}")
+        end = f"\n{remedy}" if remedy else ""
+        super().__init__(f"format {export_format!r} cannot hold this architecture:\n{listed}{end}")
 
 
 def _shorten(value: object, limit: int = 120) -> str:

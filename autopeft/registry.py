@@ -26,12 +26,14 @@ class Registry(Generic[T]):
         attribute: module-level name that every implementation defines, as ``MODULE_TYPE``; a file of the package that
             does not define it is part of the machinery.
         kind: what one implementation is called in messages, as ``module type``.
+        joint: what stands in a name where its file's stem has ``_``.
     """
 
-    def __init__(self, package: str, attribute: str, kind: str) -> None:
+    def __init__(self, package: str, attribute: str, kind: str, joint: str = "_") -> None:
         self.package = package
         self.attribute = attribute
         self.kind = kind
+        self.joint = joint
         self._loaded: dict[str, T] = {}
 
     @cached_property
@@ -41,7 +43,8 @@ class Registry(Generic[T]):
         folders = [Path(path) for path in (spec.submodule_search_locations or [] if spec else [])]
         defines = re.compile(rf"^(?:def )?{re.escape(self.attribute)}\b", re.MULTILINE)
         files = [path for folder in folders for path in folder.glob("*.py")]
-        return tuple(sorted(path.stem for path in files if defines.search(path.read_text(encoding="utf-8"))))
+        stems = sorted(path.stem for path in files if defines.search(path.read_text(encoding="utf-8")))
+        return tuple(stem.replace("_", self.joint) for stem in stems)
 
     def get(self, name: str) -> T:
         """Import and return the implementation of that name.
@@ -52,7 +55,7 @@ class Registry(Generic[T]):
         if name not in self._loaded:
             if name not in self.names:
                 raise InvalidInput(Problem.unknown(self.kind, name, self.names))
-            module = importlib.import_module(f"{self.package}.{name}")
+            module = importlib.import_module(f"{self.package}.{name.replace(self.joint, '_')}")
             self._loaded[name] = cast(T, getattr(module, self.attribute))
         return self._loaded[name]
 
@@ -68,6 +71,6 @@ TASK_SOURCES: Registry[Any] = Registry("autopeft.tasks", "TASK_SOURCE", "task so
 SAMPLERS: Registry[Any] = Registry("autopeft.samplers", "SAMPLER", "sampler")
 POLICIES: Registry[Any] = Registry("autopeft.policies", "POLICY", "policy")
 EXECUTORS: Registry[Any] = Registry("autopeft.executors", "EXECUTOR", "executor")
-EXPORTERS: Registry[Any] = Registry("autopeft.exporters", "EXPORTER", "format")
+EXPORTERS: Registry[Any] = Registry("autopeft.exporters", "EXPORTER", "format", joint="-")
 PLOT_FORMATS: Registry[Any] = Registry("autopeft.plots", "PLOT_FORMAT", "plot format")
 COMMANDS: Registry[Any] = Registry("autopeft.cli", "command", "command")

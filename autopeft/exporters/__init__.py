@@ -6,12 +6,28 @@ from pathlib import Path
 
 from autopeft import registry
 from autopeft.errors import InvalidInput, LossyExport, Problem
-from autopeft.exporters.base import Exporter
+from autopeft.exporters.base import Exporter, Fit
+from autopeft.exporters.readme import describe_exports
 from autopeft.recipe import Recipe
+from autopeft.storage import write_atomically
 
-__all__ = ["EXPORTERS", "Exporter", "export"]
+__all__ = ["EXPORTERS", "Exporter", "Fit", "export", "export_all", "fits"]
 
 EXPORTERS: registry.Registry[Exporter] = registry.EXPORTERS
+README = "README.md"
+
+
+def fits(recipe: Recipe, weights: Path | None = None) -> dict[str, Fit]:
+    """Return how a recipe fits into every format, by the format's name.
+
+    Args:
+        recipe: what would be written.
+        weights: safetensors file of the trained tensors, or None.
+
+    Raises:
+        InvalidInput: the recipe's base model is not to be had any more, or is another one.
+    """
+    return {name: exporter.fit(recipe, weights) for name, exporter in EXPORTERS.all().items()}
 
 
 def export(recipe: Recipe, format_name: str, weights: Path | None, out: Path, allow_lossy: bool = False) -> list[Path]:
@@ -22,18 +38,54 @@ def export(recipe: Recipe, format_name: str, weights: Path | None, out: Path, al
         format_name: one of ``EXPORTERS.names``.
         weights: safetensors file of the trained tensors, or None to write what a training elsewhere needs.
         out: folder, created if need be; files of the same names are replaced.
-        allow_lossy: write what the format can hold, where the format has something to write then.
+        allow_lossy: write what the format can hold, with a list of what it cannot.
 
     Raises:
         InvalidInput: there is no such format, or the weights are missing or another architecture's.
         LossyExport: the format cannot hold the recipe; nothing was written.
     """
     exporter = EXPORTERS.get(format_name)
+    _check(weights, out)
+    fit = exporter.fit(recipe, weights)
+    if not fit.writes(allow_lossy):
+        remedy = "" if fit.obstacles else "--allow-lossy writes it nevertheless, with this list in it"
+        raise LossyExport(format_name, fit.reasons, remedy)
+    return _write(exporter.files(recipe, weights), out)
+
+
+def export_all(recipe: Recipe, weights: Path | None, out: Path, allow_lossy: bool = False) -> list[Path]:
+    """Write a recipe in every format that holds it, and a ``README.md`` about all formats; return the files.
+
+    Args:
+        recipe: what to write.
+        weights: safetensors file of the trained tensors, or None.
+        out: folder, with a sub-folder for each format.
+        allow_lossy: write also what can be written of the recipe in the other formats.
+
+    Raises:
+        InvalidInput: the base model or the weights are missing, or other ones; nothing was written.
+    """
+    _check(weights, out)
+    found = fits(recipe, weights)
+    written = [
+        name for name, fit in found.items() if not (fit.losses if not allow_lossy else ()) and not fit.obstacles
+    ]
+    contents = {name: EXPORTERS.get(name).files(recipe, weights) for name in written}
+    readme = describe_exports(recipe, EXPORTERS.all(), found, written)
+    paths = _write({README: readme.encode()}, out)
+    for name, files in contents.items():
+        paths += _write(files, out / name)
+    return paths
+
+
+def _check(weights: Path | None, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InvalidInput(Problem("out", str(out), "a file; give a folder"))
     if weights is not None and not weights.is_file():
         raise InvalidInput(Problem("weights", str(weights), "no such file"))
-    losses = exporter.losses(recipe)
-    if losses and not (allow_lossy and exporter.lossy):
-        raise LossyExport(format_name, losses)
-    return exporter.write(recipe, weights, out)
+
+
+def _write(files: dict[str, bytes], out: Path) -> list[Path]:
+    for name, content in files.items():
+        write_atomically(out / name, content)
+    return [out / name for name in sorted(files)]

@@ -10,18 +10,45 @@ from autopeft.recipe import Recipe
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How a recipe fits into a format.
+
+    Attributes:
+        obstacles: why nothing can be written, a reason each.
+        losses: what is left out or changed in what can be written, a reason each.
+    """
+
+    obstacles: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Everything that the format does not hold; empty where it holds the recipe."""
+        return (*self.obstacles, *self.losses)
+
+    def writes(self, allow_lossy: bool) -> bool:
+        """Whether it is written: where nothing is lost, or else where that is allowed and anything can be."""
+        return not (self.obstacles if allow_lossy else self.reasons)
+
+
+@dataclass(frozen=True)
 class Exporter:
     """One format.
 
+    ``fit`` and ``files`` take the recipe and a safetensors file of trained tensors, named as
+    :meth:`autopeft.modules.attach.Attachment.state_dict` names them, or None.
+
     Attributes:
         summary: one line for people.
-        losses: what the format cannot hold of a recipe, a reason each; empty where it holds everything.
-        write: writes the files into a folder and returns their paths. The second argument is a safetensors file of
-            trained tensors, named as :meth:`autopeft.modules.attach.Attachment.state_dict` names them, or None.
-        lossy: whether there is anything to write where ``losses`` is not empty.
+        tool: what reads it and the version that it was written for, as ``trl 1.16.0``.
+        usage: what to type in the folder of the files; ``{outputs}`` stands for the outputs of the task
+            head and ``{model}`` for the base model's folder or hub id.
+        fit: what the format cannot hold.
+        files: contents by file name, where there are no obstacles; each loss is told in one of them.
     """
 
     summary: str
-    losses: Callable[[Recipe], tuple[str, ...]]
-    write: Callable[[Recipe, Path | None, Path], list[Path]]
-    lossy: bool = False
+    tool: str
+    usage: str
+    fit: Callable[[Recipe, Path | None], Fit]
+    files: Callable[[Recipe, Path | None], dict[str, bytes]]

@@ -282,7 +282,7 @@ def test_winner_that_peft_cannot_hold(run, finished, tmp_path):
     [
         (["serch"], "No such command 'serch'. Did you mean 'search'"),
         (["search", "--budgt", "4"], "No such option: --budgt .*--budget"),
-        (["export", "mine"], "Missing option '--out'"),
+        (["train", "recipe.yaml"], "Missing option '--out'"),
         (["show"], "Missing argument 'SEARCH'"),
         (["dashboard", "--port", "99999"], "Invalid value for '--port'"),
     ],

@@ -1,0 +1,62 @@
+"""TRL's YAML for ``trl sft``: LoRA of one rank on a causal language model; layers are chosen by full names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autopeft.base_models import find_model
+from autopeft.exporters.base import Exporter, Fit
+from autopeft.exporters.language import ROWS, language_fit, training_numbers, whole_alpha, write_yaml
+from autopeft.exporters.opened import open_recipe
+from autopeft.exporters.peft import lora_config
+from autopeft.recipe import Recipe
+
+FILE = "trl.yaml"
+TOOL = "trl 1.16.0"
+COMMAND = f"trl sft --config {FILE}"
+STORED: dict[str, dict[str, Any]] = {
+    "none": {},
+    "int8": {"load_in_8bit": True},
+    "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True},
+}
+
+
+def _fit(recipe: Recipe, weights: Path | None) -> Fit:
+    return language_fit(open_recipe(recipe), "trl", pattern=False)
+
+
+def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
+    opened = open_recipe(recipe)
+    lora, model = lora_config(opened), recipe.base_model
+    bfloat16 = recipe.training.precision != "float32"
+    document = {
+        "model_name_or_path": find_model(opened.address).location,
+        **({"model_revision": model.hash} if model.location == "hub" else {}),
+        **STORED[recipe.architecture.quantisation],
+        "dtype": "bfloat16" if bfloat16 else "float32",
+        "use_peft": True,
+        "lora_r": lora["r"],
+        "lora_alpha": whole_alpha(lora["lora_alpha"]),
+        "lora_dropout": 0.0,
+        "lora_target_modules": lora["target_modules"],
+        "datasets": [{"path": "json", "data_files": ROWS}],
+        "max_length": recipe.task.max_length,
+        "per_device_train_batch_size": opened.settings.batch_size,
+        "num_train_epochs": opened.fidelity.epochs,
+        "optim": "adamw_torch_fused",
+        "lr_scheduler_type": "linear",
+        **training_numbers(opened),
+        "bf16": bfloat16,
+        "output_dir": "trained",
+    }
+    return {FILE: write_yaml(recipe, TOOL, COMMAND, _fit(recipe, weights), document)}
+
+
+EXPORTER = Exporter(
+    summary="YAML for `trl sft`; LoRA of one rank on a causal language model, without the task head",
+    tool=TOOL,
+    usage=f"# first make {ROWS}, as {FILE} says\n{COMMAND}",
+    fit=_fit,
+    files=_files,
+)
