@@ -14,6 +14,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError
 
 from autopeft.controller import Controller
+from autopeft.database import said
 from autopeft.errors import AutopeftError
 from autopeft.lease import Lease
 from autopeft.progress import Progress
@@ -64,7 +65,7 @@ class Dispatcher:
                 else:
                     self._stopping.wait(IDLE_SECONDS)
             except (DBAPIError, StorageInternalError) as error:
-                log.warning("database does not answer", error=str(error).split("\n")[0])
+                log.warning("database does not answer", error=said(error) or str(error))
                 self._stopping.wait(AWAY_SECONDS)
 
     def _work(self, lease: Lease) -> None:

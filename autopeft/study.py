@@ -104,6 +104,8 @@ class Study:
         if not frozen.state.is_finished():
             self._set_attribute(number, "seconds", round(report.seconds, 3))
             self._set_attribute(number, "device", report.device)
+            if report.peak_memory:
+                self._set_attribute(number, "peak_memory", report.peak_memory)
             if report.source:
                 self._set_attribute(number, "source", report.source)
             if report.curve:

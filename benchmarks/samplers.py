@@ -68,11 +68,16 @@ class Arm:
 
 @dataclass(frozen=True)
 class Course:
-    """One search: after every evaluation, the share of the best hypervolume, and the steps in full trainings."""
+    """One search: after every evaluation, the share of the best hypervolume, and the steps in full trainings.
+
+    Attributes:
+        asked: what was trained, in order.
+    """
 
     hypervolume: tuple[float, ...]
     steps: tuple[float, ...]
     seconds: float
+    asked: tuple[Architecture, ...] = ()
 
     def until(self, share: float) -> int | None:
         """Return the number of evaluations until a share of the best hypervolume, or None where it was not reached."""
@@ -141,7 +146,8 @@ class World:
                 true.append((cost_axis(trial.params), self.expected(trial.architecture)))
             shares.append(hypervolume(true, self.reference) / self.best)
             steps.append(spent)
-        return Course(tuple(shares), tuple(steps), time.monotonic() - began)
+        asked = tuple(trial.architecture for trial in trials[1:])
+        return Course(tuple(shares), tuple(steps), time.monotonic() - began, asked)
 
 
 def sampler(name: str) -> Sampler:

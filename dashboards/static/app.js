@@ -1,0 +1,126 @@
+/** Routes, the session, and what every view has in common. */
+
+import { get, remove } from "./api.js";
+import { h, replace } from "./dom.js";
+import { failure, loading } from "./parts/notices.js";
+import { signIn } from "./views/sign_in.js";
+
+const VIEWS = {
+  searches: { module: "./views/searches.js", title: "Searches" },
+  search: { module: "./views/search.js", title: "Search" },
+  new: { module: "./views/new.js", title: "New search" },
+  compare: { module: "./views/compare.js", title: "Compare" },
+};
+const SCOPES = ["read", "submit", "admin"];
+const main = document.getElementById("main");
+const announcer = document.getElementById("announcer");
+let leaving = new AbortController();
+let me = null;
+let opened = false;
+
+/** Read `#/searches/ID?x=y` as a view, an id and a query. */
+function parseRoute(hash) {
+  const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
+  const [first = "", id = ""] = path.split("/");
+  const name = first === "searches" && id ? "search" : first || "searches";
+  return { name, id: decoded(id), query: new URLSearchParams(query) };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Say something to people who do not see it. */
+function announce(text) {
+  announcer.textContent = text;
+}
+
+/** Show the view that the address names; a view is left by aborting its signal. */
+async function show() {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  const route = parseRoute(location.hash);
+  markCurrent(route.name);
+  document.title = `${(VIEWS[route.name] ?? { title: "Not found" }).title} · AutoPEFT`;
+  replace(main, loading("Loading"));
+  try {
+    await open(route, signal);
+    if (!signal.aborted) focusHeading();
+  } catch (error) {
+    if (!signal.aborted) fail(error, signal);
+  }
+}
+
+async function open(route, signal) {
+  me ??= await get("/me", signal);
+  showSession();
+  const view = VIEWS[route.name];
+  if (!view) throw Object.assign(new Error("There is no such page."), { status: 404 });
+  const { render } = await import(view.module);
+  await render({ ...route, main, signal, announce, fail: (error) => fail(error, signal), may });
+}
+
+function fail(error, signal) {
+  if (error.name === "AbortError") return;
+  if (error.status === 401) {
+    askForToken();
+    return;
+  }
+  replace(main, failure(error, show));
+  focusHeading();
+  if (error.status === 0 || error.status === 503) {
+    const timer = setTimeout(show, 1000 * (error.retryAfter ?? 5));
+    signal.addEventListener("abort", () => clearTimeout(timer));
+  }
+}
+
+function askForToken() {
+  me = null;
+  showSession();
+  document.title = "Sign in · AutoPEFT";
+  replace(main, signIn(show));
+  main.querySelector("input").focus();
+}
+
+/** Whether whoever is signed in may do what a scope names; each scope holds those before it. */
+function may(scope) {
+  return (me?.scopes ?? []).some((mine) => SCOPES.indexOf(mine) >= SCOPES.indexOf(scope));
+}
+
+function showSession() {
+  const place = document.getElementById("session");
+  if (!me) return replace(place);
+  const leave = h("button", { type: "button", class: "quiet", on: { click: signOut } }, "Sign out");
+  return replace(place, h("a", { href: "/dashboard" }, "Optuna dashboard"), me.open ? null : [h("span", {}, me.owner), leave]);
+}
+
+async function signOut() {
+  await remove("/session");
+  askForToken();
+}
+
+function markCurrent(name) {
+  for (const link of document.querySelectorAll("nav a")) {
+    const here = link.getAttribute("href") === `#/${name === "search" ? "searches" : name}`;
+    if (here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+/** After a change of view, though not when the page opens, the keyboard goes on at the heading, and it is read out. */
+function focusHeading() {
+  const heading = opened ? main.querySelector("h1") : null;
+  opened = true;
+  heading?.setAttribute("tabindex", "-1");
+  heading?.focus();
+  scrollTo(0, 0);
+}
+
+document.getElementById("skip").addEventListener("click", () => main.focus());
+window.addEventListener("hashchange", show);
+show();

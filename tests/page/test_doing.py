@@ -1,0 +1,201 @@
+"""Doing things: submitting, uploading, watching, cancelling, resuming, signing in; and what goes wrong."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+FLOWERS = "text,label\n" + "".join(
+    f"row {i} {'rose' if i % 2 else 'lily'},{'red' if i % 2 else 'white'}\n" for i in range(40)
+)
+
+
+def test_a_running_search_is_shown_as_it_goes_and_comes_to_its_end(visit, filled):
+    work = filled.work("live", budget="12")
+    work.train(2)
+    page = visit("/searches/live", "live")
+    expect(page.get_by_text("2 of 12", exact=True)).to_be_visible()
+    work.train(1)
+    expect(page.get_by_text("3 of 12", exact=True)).to_be_visible()
+    expect(page.locator(".plot .mark[data-trial]")).to_have_count(3)
+    work.end("done")
+    expect(page.locator(".lead .badge")).to_have_text(re.compile("done"))
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
+def test_where_there_is_no_event_stream_the_page_asks_again_and_again(page, filled):
+    work = filled.work("polled", budget="12")
+    work.train(1)
+    page.add_init_script("delete window.EventSource")
+    page.goto("/#/searches/polled")
+    expect(page.get_by_text("1 of 12", exact=True)).to_be_visible()
+    work.train(1)
+    expect(page.get_by_text("2 of 12", exact=True)).to_be_visible()
+    work.end("cancelled")
+    expect(page.locator(".lead .badge")).to_have_text(re.compile("cancelled"))
+
+
+def test_cancelling_asks_first_and_resuming_takes_more_budget(visit, filled):
+    filled.work("changing", budget="10").end("interrupted")
+    page = visit("/searches/changing", "changing")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Back").click()
+    assert filled.store.get("changing").state == "interrupted"
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the search").click()
+    expect(page.locator(".lead .badge")).to_have_text(re.compile("cancelled"))
+    page.get_by_role("button", name="Resume").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("More budget").fill("a lot")
+    dialog.get_by_role("button", name="Resume").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("trials (40)")
+    dialog.get_by_label("More budget").fill("+5")
+    dialog.get_by_role("button", name="Resume").click()
+    expect(page.locator(".lead .badge")).to_have_text(re.compile("queued"))
+    expect(page.locator(".lead")).to_contain_text("15 trials")
+    assert filled.store.get("changing").spec.budget == "15"
+
+
+def test_every_problem_of_a_request_stands_beside_its_field_while_it_is_typed(visit):
+    page = visit("/new", "New search")
+    expect(page.get_by_text("Ready to start.")).to_be_visible()
+    page.get_by_label("Budget", exact=True).fill("0")
+    page.get_by_label("Most trainable parameters").fill("a lot")
+    page.get_by_label("Search space").fill("autopef")
+    page.get_by_label("Cap: latency of a batch").fill("soon")
+    expect(page.get_by_text("4 problems to mend first.")).to_be_visible()
+    for label, remedy in (
+        ("Budget", "give trials"),
+        ("Most trainable parameters", "give a number"),
+        ("Search space", "did you mean autopeft?"),
+        ("Cap: latency of a batch", "give an amount"),
+    ):
+        field = page.get_by_label(label, exact=True)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(re.compile(re.escape(remedy)))
+    page.get_by_label("Most trainable parameters").fill("2%")
+    expect(page.get_by_text("3 problems to mend first.")).to_be_visible()
+    expect(page.get_by_label("Most trainable parameters")).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_a_problem_in_a_folded_group_unfolds_it(visit):
+    page = visit("/new")
+    page.get_by_text("How to search", exact=True).click()
+    page.get_by_label("Workers").fill("0")
+    page.get_by_text("How to search", exact=True).click()
+    expect(page.get_by_label("Workers")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Workers")).to_be_visible()
+
+
+def test_a_file_is_uploaded_and_becomes_the_task_and_the_search_is_submitted(visit, filled):
+    page = visit("/new")
+    page.get_by_label("Name").fill("flowers")
+    upload = page.get_by_label(re.compile("Or upload a table"))
+    upload.set_input_files({"name": "flowers.csv", "mimeType": "text/csv", "buffer": FLOWERS.encode()})
+    expect(page.get_by_label("Task", exact=True)).to_have_value(re.compile("^upload:u-"))
+    page.get_by_label("Budget", exact=True).fill("9")
+    page.get_by_label("Most trainable parameters").fill("1%")
+    page.get_by_label("Size on disk", exact=True).check()
+    page.get_by_text("How to search", exact=True).click()
+    page.get_by_label("Sampler").select_option("tpe")
+    page.get_by_label("Training rows of a trial").fill("16")
+    expect(page.get_by_text("Ready to start.")).to_be_visible()
+    expect(page.get_by_role("complementary", name="What will happen")).to_contain_text("red, white")
+    page.get_by_role("button", name="Start the search").click()
+    expect(page.get_by_role("heading", level=1, name="flowers")).to_be_visible()
+    spec = filled.store.get("flowers").spec
+    assert (spec.budget, spec.max_params, spec.sampler, spec.proxy.rows) == ("9", "1%", "tpe", 16)
+    assert spec.objectives == ("params", "score", "bytes")
+    assert spec.proxy.evaluations == type(spec)().proxy.evaluations
+    filled.store.request_cancel("flowers")
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused_beside_the_field(visit):
+    page = visit("/new")
+    upload = page.get_by_label(re.compile("Or upload a table"))
+    upload.set_input_files({"name": "flowers.csv", "mimeType": "text/csv", "buffer": b"\x80\x04\x95\x00\x01"})
+    expect(page.locator(".uploader .wrong")).to_contain_text("not text")
+    expect(page.get_by_label("Task", exact=True)).to_have_value("docstrings")
+
+
+def test_a_name_that_is_taken_is_told_at_the_name(visit):
+    page = visit("/new")
+    page.get_by_label("Name").fill("reviews")
+    expect(page.get_by_label("Name")).to_have_accessible_description(re.compile("taken; choose another"))
+
+
+def test_a_request_sent_twice_starts_one_search(visit, filled):
+    page = visit("/new")
+    page.get_by_label("Name").fill("once")
+    expect(page.get_by_text("Ready to start.")).to_be_visible()
+    page.route("**/api/v1/searches", lambda route: (route.fetch(), route.abort()), times=1)
+    page.get_by_role("button", name="Start the search").click()
+    expect(page.get_by_text("The service does not answer.")).to_be_visible()
+    page.get_by_role("button", name="Start the search").click()
+    expect(page.get_by_role("heading", level=1, name="once")).to_be_visible()
+    assert [record.name for record in filled.store.list()].count("once") == 1
+    filled.store.request_cancel("once")
+
+
+def test_with_a_token_in_the_store_the_page_asks_for_it(visit, filled):
+    token, secret = filled.store.tokens.create("ada", ["submit"])
+    try:
+        page = visit("/searches", "Sign in")
+        expect(page.get_by_label("Token")).to_be_focused()
+        page.keyboard.type("apt_wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("does not know that token")
+        page.get_by_label("Token").fill(secret)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1, name="Searches")).to_be_visible()
+        expect(page.get_by_text("ada")).to_be_visible()
+        assert page.evaluate("document.cookie") == ""
+        assert secret not in json.dumps(page.evaluate("[{...localStorage}, {...sessionStorage}]"))
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", level=1, name="Sign in")).to_be_visible()
+    finally:
+        filled.store.tokens.revoke(token.id)
+
+
+def test_a_token_that_may_only_read_is_offered_nothing_else(visit, filled):
+    token, secret = filled.store.tokens.create("reader", ["read"])
+    try:
+        page = visit("/searches/overnight", "Sign in")
+        page.get_by_label("Token").fill(secret)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1, name="overnight")).to_be_visible()
+        expect(page.get_by_role("link", name="Compare").last).to_be_visible()
+        expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+        page.get_by_role("link", name="New search").click()
+        expect(page.get_by_text("may not submit searches")).to_be_visible()
+        expect(page.get_by_role("button", name="Start the search")).to_be_disabled()
+    finally:
+        filled.store.tokens.revoke(token.id)
+
+
+def test_a_search_that_is_not_there_is_told_so_and_leads_back(visit):
+    page = visit("/searches/nowhere", "Not found")
+    page.get_by_role("link", name="All searches").click()
+    expect(page.get_by_role("heading", level=1, name="Searches")).to_be_visible()
+
+
+@pytest.mark.parametrize("status", [503, 0])
+def test_a_service_that_is_away_is_told_and_asked_again_until_it_answers(page, status):
+    def refuse(route):
+        if status:
+            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"detail": "the database is away"})
+        else:
+            route.abort()
+
+    page.route("**/api/v1/searches?*", refuse, times=1)
+    page.goto("/#/searches")
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("heading", level=1, name="Searches")).to_be_visible()
+
+
+def test_a_list_without_searches_leads_to_the_first_one(page):
+    page.route("**/api/v1/searches?*", lambda route: route.fulfill(json={"searches": [], "next": None}))
+    page.goto("/#/searches")
+    page.get_by_role("link", name="Start the first one").click()
+    expect(page.get_by_role("heading", level=1, name="New search")).to_be_visible()
