@@ -67,9 +67,7 @@ def export_all(recipe: Recipe, weights: Path | None, out: Path, allow_lossy: boo
     """
     _check(weights, out)
     found = fits(recipe, weights)
-    written = [
-        name for name, fit in found.items() if not (fit.losses if not allow_lossy else ()) and not fit.obstacles
-    ]
+    written = [name for name, fit in found.items() if fit.writes(allow_lossy)]
     contents = {name: EXPORTERS.get(name).files(recipe, weights) for name in written}
     readme = describe_exports(recipe, EXPORTERS.all(), found, written)
     paths = _write({README: readme.encode()}, out)

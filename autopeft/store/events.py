@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,27 @@ class Events:
             rows = session.scalars(wanted.order_by(EventRow.id).limit(limit))
             return [Event(row.id, row.kind, row.body, row.created) for row in rows]
 
+    def spread(self, search: str, kind: str, most: int) -> list[Event]:
+        """Return at most so many of a search's events of a kind, evenly spread over all, the last one among them."""
+        mine = (EventRow.search_id == search, EventRow.kind == kind)
+        with self._sessions.read() as session:
+            ids = session.scalars(select(EventRow.id).where(*mine).order_by(EventRow.id)).all()
+            chosen = ids[:: -(-(-len(ids) // most) or 1)]
+            rows = session.scalars(select(EventRow).where(EventRow.id.in_(chosen)).order_by(EventRow.id))
+            return [Event(row.id, row.kind, row.body, row.created) for row in rows]
+
     def latest(self, search: str, kind: str = "progress") -> Event | None:
         """Return the last event of a kind, or None."""
-        wanted = select(EventRow).where(EventRow.search_id == search, EventRow.kind == kind)
+        return self.latest_of([search], kind).get(search)
+
+    def latest_of(self, searches: Iterable[str], kind: str = "progress") -> dict[str, Event]:
+        """Return the last event of a kind for each of some searches, where there is one."""
+        found = {}
+        # One by one: a search's last event is found at once, where the last of all together takes reading them all.
+        wanted = select(EventRow).where(EventRow.kind == kind).order_by(EventRow.id.desc()).limit(1)
         with self._sessions.read() as session:
-            row = session.scalar(wanted.order_by(EventRow.id.desc()).limit(1))
-            return None if row is None else Event(row.id, row.kind, row.body, row.created)
+            for search in searches:
+                row = session.scalar(wanted.where(EventRow.search_id == search))
+                if row is not None:
+                    found[search] = Event(row.id, row.kind, row.body, row.created)
+        return found

@@ -195,7 +195,7 @@ class Store:
     def claim(self, name: str, owner: str, seconds: float) -> SearchRecord | None:
         """Take a search for ``seconds``, or return None where another owner's lease still runs."""
         with self._sessions.write() as session:
-            row = self._find(session, name)
+            row = self._lock(session, name)
             now = self._sessions.now(session)
             if row.owner not in (None, owner) and row.lease_until > now:
                 return None
@@ -241,7 +241,7 @@ class Store:
             NotFound: there is no such search.
         """
         with self._sessions.write() as session:
-            row = self._find(session, name)
+            row = self._lock(session, name)
             if row.owner is not None and row.lease_until > self._sessions.now(session):
                 raise Conflict(f"search {row.name!r} is being worked on by {row.owner}; cancel it first")
             row.served, row.state, row.detail = True, "queued", ""
@@ -295,7 +295,7 @@ class Store:
         A served search whose controller was lost is left to the next one, which ends the trials that were running.
         """
         with self._sessions.write() as session:
-            row = self._find(session, name)
+            row = self._lock(session, name)
             row.cancel_requested = True
             owned = row.owner is not None and (row.served or row.lease_until > self._sessions.now(session))
             if not owned and row.state in UNFINISHED:
@@ -371,6 +371,12 @@ class Store:
         with self._sessions.read() as session:
             for run, search in session.execute(wanted):
                 yield _evaluation(run, _record(search))
+
+    def _lock(self, session: Session, name: str) -> SearchRow:
+        """Return a search as it is until the transaction ends; on PostgreSQL others could change it meanwhile."""
+        row = self._find(session, name)
+        session.refresh(row, with_for_update=True)
+        return row
 
     def _find(self, session: Session, name: str) -> SearchRow:
         row = None

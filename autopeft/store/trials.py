@@ -6,7 +6,7 @@ when it takes a search over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,7 +48,9 @@ class Trials:
     def put(self, search: str, attempt: int, entries: Iterable[TrialEntry]) -> None:
         """Write trials of a search; a controller that has lost the search to another attempt writes nothing."""
         with self._sessions.write() as session:
-            if session.scalar(select(SearchRow.attempt).where(SearchRow.id == search)) != attempt:
+            # Held until all is written: nobody else takes the search in between.
+            held = select(SearchRow.attempt).where(SearchRow.id == search).with_for_update(read=True)
+            if session.scalar(held) != attempt:
                 return
             now = self._sessions.now(session)
             for entry in entries:
@@ -75,6 +77,16 @@ class Trials:
             wanted = wanted.where(TrialRow.search_id == search)
         with self._sessions.read() as session:
             return dict(session.execute(wanted).all())
+
+    def counts_of(self, searches: Collection[str]) -> dict[str, dict[str, int]]:
+        """Return how many trials are in each state, for each of some searches."""
+        columns = (TrialRow.search_id, TrialRow.state)
+        wanted = select(*columns, func.count()).where(TrialRow.search_id.in_(searches)).group_by(*columns)
+        found: dict[str, dict[str, int]] = {search: {} for search in searches}
+        with self._sessions.read() as session:
+            for search, state, count in session.execute(wanted):
+                found[search][state] = count
+        return found
 
     def points(self, search: str) -> list[tuple[int, str, str, int, float]]:
         """Return number, name, fingerprint, parameters and score of every complete trial."""

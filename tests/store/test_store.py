@@ -198,6 +198,17 @@ def test_a_key_makes_one_search_however_often_it_is_submitted(store):
     assert len(store.list()) == 2
 
 
+# -- events
+
+
+@pytest.mark.parametrize("count, most, bodies", [(0, 3, []), (3, 3, [0, 1, 2]), (7, 3, [0, 3, 6]), (8, 3, [1, 4, 7])])
+def test_events_are_spread_evenly_and_the_last_is_among_them(store, search, count, most, bodies):
+    for number in range(count):
+        store.events.add(search.id, "progress", {"n": number})
+        store.events.add(search.id, "state", {"n": -number})
+    assert [event.body["n"] for event in store.events.spread(search.id, "progress", most)] == bodies
+
+
 # -- evaluations
 
 

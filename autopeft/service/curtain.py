@@ -1,0 +1,65 @@
+"""What leaves the service names no path of its machine: an upload is called by its id, other places by their kind."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from autopeft.settings import Settings
+
+UPLOAD = "upload:"
+UPLOAD_ID = r"u-[0-9a-f]{16}"
+
+
+class Curtain:
+    """Rewrites texts that may name paths.
+
+    Args:
+        settings: data folder, which holds the uploads.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        suffix = r"\.(?:csv|tsv|jsonl|parquet)\b"
+        self._uploads = re.compile(rf"(?:{re.escape(str(settings.home / 'uploads'))}/)?\.?({UPLOAD_ID}){suffix}")
+        self._places = [(str(settings.home), "AUTOPEFT_HOME"), (sys.prefix, "PYTHON")]
+        user = Path.home()
+        if user != Path(user.anchor):
+            self._places.append((str(user), "~"))
+
+    def text(self, text: str) -> str:
+        """Return the text with paths replaced."""
+        text = self._uploads.sub(rf"{UPLOAD}\1", text)
+        for place, name in self._places:
+            text = text.replace(place, name)
+        return text
+
+    def json(self, document: Any) -> str:
+        """Return a JSON document whose texts name no path; ASCII, which halves of surrogate pairs survive."""
+        return json.dumps(self._value(document), allow_nan=False, separators=(",", ":"))
+
+    def response_class(self) -> type[JSONResponse]:
+        """Return the class of the service's JSON responses."""
+        curtain = self
+
+        class CurtainedResponse(JSONResponse):
+            def render(self, content: Any) -> bytes:
+                return curtain.json(content).encode()
+
+        return CurtainedResponse
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self._value(item) for key, item in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, (list, tuple)):
+            return [self._value(item) for item in value]
+        return value
