@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test chaos lint clean
 
 help:
 	@echo "make demo     install, and run the main job: a 40-trial search with its front, plots and recipe in demo/"
 	@echo "make test     install, and run every check: ruff, mypy, import-linter, pytest"
+	@echo "make chaos    install, and kill controllers KILLS times (200) on SQLite and PostgreSQL: nothing may be lost"
 	@echo "make install  only make $(VENV), with everything that both need"
 	@echo "make clean    remove what the other targets made"
 
@@ -35,6 +36,9 @@ lint: $(INSTALLED)
 test: lint
 	@# Two processes of one thread each: the tests' models are too small for more threads to help.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+chaos: $(INSTALLED)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from autopeft.errors import InvalidInput, Problem
@@ -49,8 +49,9 @@ def open_engine(url: str, patience: float = PATIENCE) -> Engine:
     create_folder(url)
     try:
         engine = create_engine(url, **engine_options(url))
-        with engine.connect():
-            engine.dispose()  # the next connections are made as below
+        with engine.connect() as connection:
+            inspect(connection).has_table("any")  # reads the file; a connection alone does not
+        engine.dispose()  # the next connections are made as below
         protect(engine, patience)
         return engine
     except ImportError as error:
@@ -59,6 +60,13 @@ def open_engine(url: str, patience: float = PATIENCE) -> Engine:
     except DBAPIError as error:
         reason = str(error.orig).strip().split("\n")[0]
         raise InvalidInput(Problem(*_named(url), f"cannot be opened: {reason}")) from error
+
+
+def said(error: BaseException | None) -> str | None:
+    """Return in one line what a database said, whoever has wrapped it; None where it is no error of a database."""
+    while error is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__
+    return None if error is None else str(error.orig).strip().split("\n")[0]
 
 
 def create_folder(url: str) -> None:

@@ -142,8 +142,8 @@ class TrialRequest(Message):
         keep_weights: whether the report carries the trained tensors.
         bars: what the run must reach; below one it is stopped, and its report has the state ``pruned``.
         latency: whether to time the trained model's predictions.
-        shortcuts: whether hidden states that no module changes are kept from run to run, and what the head does not read
-            is left out; not where the run's own memory or time is what is asked for.
+        shortcuts: whether hidden states that no module changes are kept from run to run, and what the head does not
+            read is left out; not where the run's own memory or time is what is asked for.
         wall_limit: seconds after which the run stops itself with reason ``timeout``.
         gates: makes the run a structure search: the architecture holds every placement that has a gate, nothing is
             evaluated, and the report has probabilities in place of scores and weights.

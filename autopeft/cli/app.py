@@ -91,13 +91,12 @@ def main() -> None:
 
 
 def _explain(error: Exception) -> str:
-    from sqlalchemy.exc import DBAPIError
+    from autopeft.database import said
 
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"error: {where}{error.strerror or error}"
-    if isinstance(error, DBAPIError):
-        reason = str(error.orig).strip().split("\n")[0]
+    if (reason := said(error)) is not None:
         return f"error: the database does not answer: {reason}\nWhat was finished is kept."
     return f"error: {type(error).__name__}: {error}\nThis is a fault of autopeft; --debug shows where."
 

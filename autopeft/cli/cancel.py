@@ -9,13 +9,8 @@ from autopeft.cli.options import SearchName
 
 def command(search: SearchName) -> None:
     """Cancel a search: runs under way finish, nothing more is started, what is done stays."""
-    from autopeft.settings import Settings
-    from autopeft.store import Store
+    from autopeft.cli.place import find_place
 
-    store = Store(Settings.from_environment().database_url)
-    record = store.get(search)
-    ended = record.state in ("done", "failed", "cancelled")
-    if not ended:
-        record = store.request_cancel(search)
-    state = "cancelling" if record.state == "running" else f"{record.state}{' already' if ended else ''}"
-    print(f"search {record.name}: {state}", file=sys.stderr)
+    found, ended = find_place().cancel(search)
+    state = "cancelling" if found["state"] == "running" else f"{found['state']}{' already' if ended else ''}"
+    print(f"search {found['name']}: {state}", file=sys.stderr)

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from autopeft.controller import Controller
 from autopeft.progress import Progress
+
+if TYPE_CHECKING:
+    from autopeft.controller import Controller
 
 
 class Display:

@@ -14,38 +14,27 @@ def command(as_json: AsJson = False) -> None:
 
     from rich.console import Console
 
+    from autopeft.cli.place import find_place
     from autopeft.cli.tables import print_table
-    from autopeft.settings import Settings
-    from autopeft.store import Store
 
-    records = Store(Settings.from_environment().database_url).list()
+    searches = find_place().searches()
     if as_json:
-        rows = [
-            {
-                "id": r.id,
-                "name": r.name,
-                "state": r.state,
-                "created": r.created,
-                "spec": r.spec.model_dump(mode="json"),
-            }
-            for r in records
-        ]
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(searches, indent=2))
         return
-    if not records:
+    if not searches:
         print("no searches yet; start one with: autopeft search")
         return
     table = [
         (
-            r.name,
-            r.state,
-            _short(r.spec.model),
-            _short(r.spec.task.name),
-            _short(r.spec.space),
-            r.spec.budget,
-            datetime.fromtimestamp(r.created, UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
+            one["name"],
+            one["state"],
+            _short(one["spec"]["model"]),
+            _short(one["spec"]["task"]["name"]),
+            _short(one["spec"]["space"]),
+            one["spec"]["budget"],
+            datetime.fromtimestamp(one["created"], UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
         )
-        for r in records
+        for one in searches
     ]
     headings = ("name", "state", "model", "task", "space", "budget", "created")
     print_table("", headings, table, Console(), whole=("state", "budget", "created"))

@@ -6,17 +6,11 @@ import socket
 import subprocess
 import sys
 
+from autopeft.child import tied
 from autopeft.errors import ServiceUnreachable
 
 KNOCK_SECONDS = 5.0
 STOP_SECONDS = 45.0  # Ray gives what runs on a node 30 seconds
-# `ray start`, which the kernel ends with its parent where it is Linux: a search that is killed leaves no node behind.
-_START = """
-import ctypes, os, sys
-if hasattr(ctypes.CDLL(None), "prctl"):
-    ctypes.CDLL(None).prctl(1, 15)
-os.execv(sys.executable, [sys.executable, "-m", "ray.scripts.scripts", "start", *sys.argv[1:]])
-"""
 
 
 class Node:
@@ -45,8 +39,9 @@ class Node:
         lent = {"--num-cpus": cpus, "--num-gpus": gpus}
         amounts = [f"{option}={amount}" for option, amount in lent.items() if amount is not None]
         told = subprocess.DEVNULL if quiet else sys.stderr.fileno()
+        start = (sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={address}", "--block")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, f"--address={address}", "--block", *amounts, *options],
+            tied(*start, *amounts, *options),  # a search that is killed leaves no node behind
             stdin=subprocess.DEVNULL,
             stdout=told,
             stderr=told,

@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from autopeft.child import tied
 from autopeft.errors import Conflict, InvalidInput, Problem
 from autopeft.service.security import LOOPBACK
 from autopeft.settings import Settings, read_variable
@@ -129,7 +130,7 @@ class OwnController:
                 wait = min(2 * wait, MOST_RESTART_SECONDS)
             # In a session of its own: Ctrl-C is for the service, which then ends it.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "autopeft", "controller"],
+                tied(sys.executable, "-m", "autopeft", "controller"),
                 cwd=self._folder.name,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

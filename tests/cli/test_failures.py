@@ -79,11 +79,10 @@ def test_home_of_any_name(run, tmp_path, monkeypatch, name):
     assert (tmp_path / name / "autopeft.db").is_file()
 
 
-def test_database_that_breaks_on_the_way(run, home, monkeypatch):
+def test_database_that_breaks_on_the_way(run, home):
     run("list")
     with sqlite3.connect(home / "autopeft.db") as connection:
         connection.execute("DROP TABLE autopeft_searches")
-    monkeypatch.setattr("autopeft.store.store.Base.metadata.create_all", lambda engine: None)
     outcome = run("list")
     assert outcome.code == 1 and "Traceback" not in outcome.err
     assert outcome.err.startswith("error: the database does not answer: no such table")

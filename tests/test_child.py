@@ -1,0 +1,33 @@
+"""Processes that do not outlive the one that started them."""
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from autopeft.child import tied
+
+PARENT = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid, flush=True); p.wait()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has gone")
+def test_a_child_ends_with_a_parent_that_is_killed():
+    child = tied(sys.executable, "-c", "import time; time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", PARENT, *child], stdout=subprocess.PIPE, text=True) as parent:
+        identity = int(parent.stdout.readline())
+        time.sleep(0.5)
+        assert psutil.pid_exists(identity)
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(identity) and psutil.Process(identity).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_child_is_the_command_itself_with_its_arguments_and_exit_code():
+    found = subprocess.run(
+        tied(sys.executable, "-c", "import sys; print(sys.argv[1:]); sys.exit(3)", "a b", "--c"), capture_output=True
+    )
+    assert (found.returncode, found.stdout) == (3, b"['a b', '--c']\n")
