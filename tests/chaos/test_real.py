@@ -74,7 +74,8 @@ def test_a_submitted_search_survives_its_controllers_and_leaves_no_process(tiny_
     assert ended.returncode == 0, ended.stderr
     shown = json.loads(autopeft("show", "mine", "--json", home=home).stdout)
     assert shown["state"] == "done" and len(shown["trials"]) == BUDGET
-    assert all(trial["state"] in ("complete", "pruned") for trial in shown["trials"])
+    # One that was running at three of the kills is given up.
+    assert all(trial["reason"] in (None, "pruned", "controller_lost") for trial in shown["trials"])
     assert len({trial["fingerprint"] for trial in shown["trials"]}) == BUDGET
     assert told.items() <= {t["trial"]: (t["fingerprint"], t["score"]) for t in shown["trials"]}.items()
     _, alive = psutil.wait_procs(belongings(home), timeout=30)

@@ -6,6 +6,7 @@ import re
 import httpx
 import optuna
 import pytest
+import structlog
 from optuna_dashboard import wsgi
 from playwright.sync_api import expect
 
@@ -89,13 +90,14 @@ def test_a_search_that_has_not_started_gets_no_notes_and_no_study(filled):
     assert "overnight" not in optuna.get_all_study_names(open_storage(filled.settings.database_url))
 
 
-def test_what_goes_wrong_with_notes_is_logged_and_not_raised(filled, monkeypatch, capsys):
+def test_what_goes_wrong_with_notes_is_logged_and_not_raised(filled, monkeypatch):
     def fail(*_):
         raise OSError("no room")
 
     monkeypatch.setattr("autopeft.study_notes.read_answer", fail)
-    write_notes(filled.store, filled.settings, filled.store.get("reviews"))
-    assert "no room" in "".join(capsys.readouterr())
+    with structlog.testing.capture_logs() as logged:
+        write_notes(filled.store, filled.settings, filled.store.get("reviews"))
+    assert "no room" in str(logged)
 
 
 def test_a_large_study_has_notes_on_its_best_trials_alone(monkeypatch, filled):
