@@ -337,7 +337,7 @@ class Store:
         try:
             with self._sessions.write() as session:
                 session.add(EvaluationRow(**row, created=self._sessions.now(session)))
-                session.execute(update(SearchRow).where(SearchRow.id == record.id).values(losses=0))
+                self._update(session, record, losses=0)
         except IntegrityError:
             return
 

@@ -95,8 +95,11 @@ def wake_up(bench: Bench, pause: tuple[str, str, int], found: Reckoning) -> None
     before = bench.store.get(record.id)
     os.kill(zombie.pid, signal.SIGCONT)
     zombie.join(PATIENT)
-    if zombie.exitcode != 0 or bench.store.get(record.id) != before:
+    if zombie.exitcode != 0:
         found.note("stuck", f"a controller that woke up after {pause} ended with {zombie.exitcode}")
+    after = bench.store.get(record.id)
+    if after != before:
+        found.note("stuck", f"a controller that woke up after {pause} changed {before} to {after}")
     bench.reckon(record, found)
 
 
