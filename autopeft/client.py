@@ -25,6 +25,7 @@ from autopeft.errors import (
     Problem,
     ServiceUnreachable,
 )
+from autopeft.messages import ENDED
 from autopeft.settings import read_variable
 
 API = "/api/v1"
@@ -35,7 +36,6 @@ LONGEST_WAIT = 10.0
 # The check of a data set that is downloaded for it takes its time; a stream says something every few seconds.
 TIMEOUT = httpx.Timeout(30.0, read=310.0)
 STREAM = "text/event-stream"
-FINAL = frozenset({"done", "failed", "cancelled"})
 Document = dict[str, Any]
 
 
@@ -126,7 +126,7 @@ class Service:
                 for event in self._stream(name, last):
                     last, breaks = event["id"], 0
                     yield event
-                if self.search(name)["state"] in FINAL:
+                if self.search(name)["state"] in ENDED:
                     return
             except ServiceUnreachable:
                 breaks += 1

@@ -22,12 +22,12 @@ from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.executors.memory import run_bytes
 from autopeft.executors.recall import RecallingExecutor
 from autopeft.lease import Lease
-from autopeft.messages import TrialReport, TrialRequest
+from autopeft.messages import SearchState, TrialReport, TrialRequest
 from autopeft.progress import Listener, Progress
 from autopeft.samplers.base import WAIT, Errand, Proposal, Wait
 from autopeft.settings import Settings
 from autopeft.storage import write_atomically
-from autopeft.store import SearchRecord, SearchState, Store
+from autopeft.store import SearchRecord, Store
 from autopeft.stored import evidence_folder, read_answer, to_entry, weights_path
 from autopeft.study import Study
 from autopeft.submission import Plan, make_plan
@@ -87,17 +87,13 @@ class Controller:
             raise
         finally:
             self._lease.stop()
-            # First: who watches stops watching when the state is final. Who has lost the search has nothing to tell.
-            if self._lease.check():
-                self._tell_state(state, detail, infeasible)
-            self._store.release(self.record, state, time.monotonic() - self._started, detail)
+            self._store.release(self.record, state, time.monotonic() - self._started, detail, infeasible)
         return read_answer(self._store, self.record.id, self._study.trials())
 
     def _work(self, plan: Plan) -> SearchState:
         if self._store.cancel_requested(self.record):
             return self._settle_cancelled(plan)
         self._store.set_state(self.record, "running")
-        self._tell_state("running")
         spec = plan.spec
         need = run_bytes(plan.model, spec, plan.space.document.quantisation)
         options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table, need)
@@ -371,10 +367,6 @@ class Controller:
         if end is not None and time.monotonic() >= end:
             return "the wall-time budget ended"
         return CANCELLED if self._store.cancel_requested(self.record) else ""
-
-    def _tell_state(self, state: SearchState, detail: str = "", infeasible: bool = False) -> None:
-        body = {"state": state, "detail": detail, **({"infeasible": True} if infeasible else {})}
-        self._store.events.add(self.record.id, "state", body)
 
     def _report(
         self, phase: str, plan: Plan, running: int, event: str, done: int | None = None, total: int | None = None

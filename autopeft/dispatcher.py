@@ -17,6 +17,7 @@ from autopeft.controller import Controller
 from autopeft.database import said
 from autopeft.errors import AutopeftError
 from autopeft.lease import Lease
+from autopeft.messages import ENDED
 from autopeft.progress import Progress
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
@@ -77,7 +78,7 @@ class Dispatcher:
                 self._search(lease)
             now = self._store.get(record.id)
             log.info("left", state=now.state, detail=now.detail)
-            if now.state in ("done", "failed", "cancelled"):
+            if now.state in ENDED:
                 write_notes(self._store, self._settings, now)
                 self._ended(now)
 
@@ -100,7 +101,6 @@ class Dispatcher:
     def _give_up(self, lease: Lease) -> None:
         lease.stop()
         detail = f"{lease.record.losses} controllers in a row were lost on it before they had finished a run"
-        self._store.events.add(lease.record.id, "state", {"state": "failed", "detail": detail})
         self._store.release(lease.record, "failed", 0.0, detail)
 
 

@@ -96,7 +96,7 @@ def change_budget(store: Store, record: SearchRecord, budget: str, done: int) ->
         return store.set_spec(record, changed)
     finally:
         lease.stop()
-        store.release(lease.record, lease.record.state, 0.0, lease.record.detail)
+        store.let_go(lease.record)
 
 
 def _new_owner() -> str:

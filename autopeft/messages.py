@@ -15,6 +15,9 @@ from autopeft.architecture import Architecture, Quantisation
 Reason = Literal[
     "diverged", "out_of_memory", "worker_lost", "timeout", "stopped", "controller_lost", "error", "pruned", "over_cap"
 ]
+SearchState = Literal["queued", "running", "interrupted", "cancelled", "failed", "done"]
+# The states in which nothing more happens to a search unless it is resumed.
+ENDED: frozenset[SearchState] = frozenset(("done", "failed", "cancelled"))
 Precision = Literal["auto", "float32", "bfloat16"]
 Part = Literal["holdout", "validation", "test"]
 # Shares of the proxy after which a trial may be stopped.

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from autopeft.messages import ENDED
+
 if TYPE_CHECKING:
     from autopeft.client import Service
     from autopeft.store import SearchRecord
@@ -17,7 +19,6 @@ Document = dict[str, Any]
 LISTED = ("id", "name", "state", "created", "spec")
 SHOWN = ("id", "name", "state", "detail", "seconds", "spec")
 POLL_SECONDS = 0.5
-ENDED = ("done", "failed", "cancelled")
 
 
 class Place(Protocol):
@@ -77,15 +78,13 @@ class Embedded:
         """Yield events, read every half second."""
         search, last = self._store.get(name).id, 0
         while True:
-            # The state first: the events that led to it are then among those read after it.
-            ended = self._store.get(search).state in ENDED
-            events = self._store.events.after(search, last)
+            state, events = self._store.look(search, last)
             for event in events:
                 last = event.id
                 yield {"id": event.id, "kind": event.kind, "body": dict(event.body)}
             if events:
                 continue
-            if ended:
+            if state in ENDED:
                 return
             time.sleep(POLL_SECONDS)
 
@@ -95,8 +94,6 @@ class Embedded:
         ended = record.state in ENDED
         if not ended:
             record = self._store.request_cancel(name)
-            if record.state == "cancelled":
-                self._store.events.add(record.id, "state", {"state": "cancelled", "detail": ""})
         return describe(record, SHOWN), ended
 
 

@@ -13,7 +13,6 @@ from autopeft.stored import read_front
 
 API = "/api/v1"
 STATES = ("running", "complete", "pruned", "failed")
-FINAL = frozenset({"done", "failed", "cancelled"})
 MOST_POINTS = 500
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from autopeft.store.sessions import Sessions
 from autopeft.store.tables import EventRow
@@ -38,7 +39,11 @@ class Events:
     def add(self, search: str, kind: str, body: Mapping[str, Any]) -> None:
         """Tell the watchers of a search, by its id, of something."""
         with self._sessions.write() as session:
-            session.add(EventRow(search_id=search, kind=kind, body=dict(body), created=self._sessions.now(session)))
+            self.put(session, search, kind, body)
+
+    def put(self, session: Session, search: str, kind: str, body: Mapping[str, Any]) -> None:
+        """Do the same in a transaction that is under way, with what it is told of."""
+        session.add(EventRow(search_id=search, kind=kind, body=dict(body), created=self._sessions.now(session)))
 
     def after(self, search: str, last: int = 0, limit: int = 1000) -> list[Event]:
         """Return a search's events after the one of that id, oldest first."""

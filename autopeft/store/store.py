@@ -16,17 +16,15 @@ from autopeft.architecture import Architecture
 from autopeft.database import PATIENCE
 from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
 from autopeft.evaluation import Conditions, Evaluation
-from autopeft.messages import Fidelity, SearchSpec, TrialReport
-from autopeft.store.events import Events
+from autopeft.messages import ENDED, Fidelity, SearchSpec, SearchState, TrialReport
+from autopeft.store.events import Event, Events
 from autopeft.store.sessions import Sessions
-from autopeft.store.tables import LONGEST_NAME, EvaluationRow, EventRow, SearchRow
+from autopeft.store.tables import LONGEST_NAME, EvaluationRow, SearchRow
 from autopeft.store.tokens import Tokens
 from autopeft.store.trials import Trials
 from autopeft.store.uploads import Uploads
 
-SearchState = Literal["queued", "running", "interrupted", "cancelled", "failed", "done"]
 Phase = Literal["proxy", "confirmation"]
-UNFINISHED: tuple[SearchState, ...] = ("queued", "running", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -133,8 +131,7 @@ class Store:
                 session.add(row)
                 if submission is not None:
                     session.flush()
-                    told = {"submitter": submission.submitter}
-                    session.add(EventRow(search_id=identity, kind="submitted", body=told, created=row.created))
+                    self.events.put(session, identity, "submitted", {"submitter": submission.submitter})
         except IntegrityError as error:
             there = None if submission is None else self.submitted(submission)
             if there is not None:
@@ -209,7 +206,7 @@ class Store:
             free = or_(SearchRow.owner.is_(None), SearchRow.lease_until <= now)
             # One that was cancelled is taken if its controller was lost before it could see to that.
             to_do = or_(SearchRow.cancel_requested.is_(False), SearchRow.owner.is_not(None))
-            wanted = select(SearchRow).where(SearchRow.served, free, SearchRow.state.in_(UNFINISHED), to_do)
+            wanted = select(SearchRow).where(SearchRow.served, free, SearchRow.state.not_in(ENDED), to_do)
             # Other controllers that look at the same moment pass over what this one is about to take.
             wanted = wanted.order_by(SearchRow.created).limit(1).with_for_update(skip_locked=True)
             row = session.scalar(wanted)
@@ -246,6 +243,7 @@ class Store:
                 raise Conflict(f"search {row.name!r} is being worked on by {row.owner}; cancel it first")
             row.served, row.state, row.detail = True, "queued", ""
             row.owner, row.cancel_requested, row.losses = None, False, 0
+            self._tell(session, row.id, "queued")
             session.flush()
             return _record(row)
 
@@ -263,23 +261,34 @@ class Store:
             until = self._sessions.now(session) + seconds
             return self._update(session, record, lease_until=until)
 
-    def release(self, record: SearchRecord, state: SearchState, spent: float, detail: str = "") -> None:
-        """Give a search back in a state, adding the wall seconds spent on it."""
+    def release(
+        self, record: SearchRecord, state: SearchState, spent: float, detail: str = "", infeasible: bool = False
+    ) -> None:
+        """Give a search back in a state, adding the wall seconds spent on it.
+
+        Args:
+            record: as it was claimed.
+            state: that it is left in.
+            spent: wall seconds.
+            detail: why, for people.
+            infeasible: whether it failed because nothing meets its caps; its watchers are told.
+        """
+        detail = _storable(detail)[:2000]
+        values = {"owner": None, "lease_until": 0.0, "state": state, "detail": detail}
         with self._sessions.write() as session:
-            self._update(
-                session,
-                record,
-                owner=None,
-                lease_until=0.0,
-                state=state,
-                detail=_storable(detail)[:2000],
-                seconds=SearchRow.seconds + spent,
-            )
+            if self._update(session, record, **values, seconds=SearchRow.seconds + spent):
+                self._tell(session, record.id, state, detail, **({"infeasible": True} if infeasible else {}))
+
+    def let_go(self, record: SearchRecord) -> None:
+        """Give a search back as it was when it was claimed."""
+        with self._sessions.write() as session:
+            self._update(session, record, owner=None, lease_until=0.0)
 
     def set_state(self, record: SearchRecord, state: SearchState) -> None:
         """Set a claimed search's state."""
         with self._sessions.write() as session:
-            self._update(session, record, state=state)
+            if self._update(session, record, state=state):
+                self._tell(session, record.id, state)
 
     def set_spec(self, record: SearchRecord, spec: SearchSpec) -> SearchRecord:
         """Replace what is asked for, as when a search is resumed with more budget."""
@@ -298,8 +307,9 @@ class Store:
             row = self._lock(session, name)
             row.cancel_requested = True
             owned = row.owner is not None and (row.served or row.lease_until > self._sessions.now(session))
-            if not owned and row.state in UNFINISHED:
+            if not owned and row.state not in ENDED:
                 row.state, row.owner = "cancelled", None
+                self._tell(session, row.id, "cancelled")
             session.flush()
             return _record(row)
 
@@ -312,6 +322,11 @@ class Store:
         """Whether nobody has taken the search since this record of it was claimed."""
         with self._sessions.read() as session:
             return session.scalar(select(SearchRow.attempt).where(SearchRow.id == record.id)) == record.attempt
+
+    def look(self, search: str, last: int = 0) -> tuple[SearchState, Sequence[Event]]:
+        """Return the state of a search, by its id, and its later events, all that led to it among them."""
+        state = self.get(search).state  # first: what is told by now is then among the events that are read after it
+        return state, self.events.after(search, last)
 
     def add_evaluation(
         self,
@@ -387,6 +402,10 @@ class Store:
             known = ", ".join(names) or "none yet"
             raise NotFound(f"no search named {name!r}; there are: {known}")
         return row
+
+    def _tell(self, session: Session, search: str, state: SearchState, detail: str = "", **more: Any) -> None:
+        """Tell the watchers of a search of its new state, in the transaction that sets it."""
+        self.events.put(session, search, "state", {"state": state, "detail": detail, **more})
 
     def _update(self, session: Session, record: SearchRecord, **values: Any) -> bool:
         # Fenced: a controller that lost its lease and woke up again changes nothing.

@@ -7,7 +7,7 @@ when it takes a search over.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from sqlalchemy import Select, func, select
@@ -110,15 +110,4 @@ class Trials:
 
 
 def _entry(row: TrialRow) -> TrialEntry:
-    return TrialEntry(
-        number=row.number,
-        attempt=row.attempt,
-        state=row.state,
-        reason=row.reason,
-        name=row.name,
-        fingerprint=row.fingerprint,
-        params=row.params,
-        score=row.score,
-        seconds=row.seconds,
-        body=row.body,
-    )
+    return TrialEntry(**{field.name: getattr(row, field.name) for field in fields(TrialEntry)})

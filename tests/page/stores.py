@@ -71,7 +71,6 @@ class Work:
         self.baselines = iter(self.plan.baselines.items()) if record.spec.baselines else iter(())
         self.numbers = count()
         store.set_state(self.record, "running")
-        store.events.add(record.id, "state", {"state": "running", "detail": ""})
 
     def train(self, trials: int) -> None:
         """Finish so many more trials; now and then one fails or is stopped early."""
@@ -99,7 +98,6 @@ class Work:
     def end(self, state: str, detail: str = "") -> SearchRecord:
         """Give the search back."""
         self.store.release(self.record, state, self.seconds, detail)
-        self.store.events.add(self.record.id, "state", {"state": state, "detail": detail})
         return self.store.get(self.record.id)
 
     def _start(self):

@@ -2,11 +2,11 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import httpx
 import optuna
 import pytest
+import structlog
 from optuna_dashboard import wsgi
 from playwright.sync_api import expect
 
@@ -95,9 +95,8 @@ def test_what_goes_wrong_with_notes_is_logged_and_not_raised(filled, monkeypatch
         raise OSError("no room")
 
     monkeypatch.setattr("autopeft.study_notes.read_answer", fail)
-    said = []
-    monkeypatch.setattr("autopeft.study_notes.log", SimpleNamespace(warning=lambda *_, **more: said.append(more)))
-    write_notes(filled.store, filled.settings, filled.store.get("reviews"))
+    with structlog.testing.capture_logs() as said:
+        write_notes(filled.store, filled.settings, filled.store.get("reviews"))
     assert "no room" in str(said)
 
 

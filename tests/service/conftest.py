@@ -45,10 +45,13 @@ FACTS = {
 ROWS = "text,label\n" + "".join(f"{'good fine' if i % 2 else 'bad poor'} w{i % 7},{'ab'[i % 2]}\n" for i in range(60))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quiet() -> None:
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
     """Requests are logged, which tests need not read."""
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,6 @@ def finish(store: Store, name: str = "reviews", task: str = "docstrings", trials
     record = store.claim(made.id, "host:1:abc", 15.0)
     assert record is not None
     store.set_state(record, "running")
-    store.events.add(record.id, "state", {"state": "running", "detail": ""})
     found = [
         make_trial(0, 0.5, name="head only", architecture=Architecture(()), params=0),
         *(make_trial(number, 0.5 + 0.05 * number) for number in range(1, trials - 1)),
@@ -155,7 +157,6 @@ def finish(store: Store, name: str = "reviews", task: str = "docstrings", trials
     for done in range(trials):
         store.events.add(record.id, "progress", progress(done))
     store.release(record, "done", 12.0)
-    store.events.add(record.id, "state", {"state": "done", "detail": ""})
     return store.get(record.id)
 
 

@@ -5,11 +5,10 @@ import random
 
 import pytest
 
-from autopeft.answer import make_answer
 from autopeft.errors import InvalidInput, NotFound
 from autopeft.messages import Fidelity, SearchSpec, TrialReport
 from autopeft.store.trials import TrialEntry
-from autopeft.stored import read_front, to_entry, to_trial
+from autopeft.stored import read_answer, read_front, to_entry, to_trial
 from autopeft.trial import Trial
 from tests.store.processes import FACTS, architecture
 
@@ -96,15 +95,7 @@ def test_the_front_of_a_few_trials_is_that_of_all(store, search, baselines, conf
         for size in (1, 5, 9):
             report = TrialReport(key="", state="complete", scores={"validation": size / 10})
             store.add_evaluation(search, "confirmation", architecture(size), Fidelity(), 0, report)
-    record = store.get(search.id)
-    whole = make_answer(
-        search=record.id,
-        name=record.name,
-        state=record.state,
-        facts=record.facts,
-        trials=trials,
-        confirmations=store.evaluations(record, "confirmation"),
-    )
+    whole = read_answer(store, search.id, trials)
     found = read_front(store, search.id)
     assert found.to_dict() == whole.to_dict() and found.front
     assert len(found.others) < max(1, len(whole.others))

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
+from autopeft.messages import ENDED
 from autopeft.service import schemas
 from autopeft.service.context import Service, TheService
-from autopeft.service.documents import FINAL
 from autopeft.store.events import Event
 
 router = APIRouter(tags=["events"])
@@ -54,24 +54,18 @@ async def read_events(
 async def _stream(service: Service, search: str, last: int) -> AsyncIterator[bytes]:
     heard = time.monotonic()
     while True:
-        state, events = await to_thread.run_sync(_look, service, search, last)
+        state, events = await to_thread.run_sync(service.store.look, search, last)
         for event in events:
             yield _frame(service, event)
             last, heard = event.id, time.monotonic()
         if events:
             continue
-        if state in FINAL:
+        if state in ENDED:
             return
         if time.monotonic() - heard > HEARTBEAT_SECONDS:
             yield KEEPALIVE_COMMENT
             heard = time.monotonic()
         await anyio.sleep(POLL_SECONDS)
-
-
-def _look(service: Service, search: str, last: int) -> tuple[str, list[Event]]:
-    # The state first: the events that led to it are then among those read after it.
-    state = service.store.get(search).state
-    return state, service.store.events.after(search, last)
 
 
 def _frame(service: Service, event: Event) -> bytes:

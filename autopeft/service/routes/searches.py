@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 
 from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
 from autopeft.lease import change_budget
+from autopeft.messages import SearchState
 from autopeft.service import schemas
 from autopeft.service.context import Service, TheCaller, TheDocument, TheService
 from autopeft.service.documents import front_document, history, search_document, search_documents
@@ -19,7 +20,7 @@ from autopeft.service.problems import listed
 from autopeft.service.restrictions import restrict
 from autopeft.service.sandbox import Checked
 from autopeft.service.security import Caller
-from autopeft.store import SearchRecord, SearchState, Submission
+from autopeft.store import SearchRecord, Submission
 from autopeft.warm_start import CHOICES, create_search
 
 router = APIRouter(tags=["searches"])
@@ -111,10 +112,7 @@ def cancel(search: str, service: TheService, caller: TheCaller) -> dict[str, Any
     """Ask whoever works on the search to stop; what is finished stays. It may be sent again."""
     store = service.store
     before = _own(service, caller, search)
-    record = store.request_cancel(before.id)
-    if record.state == "cancelled" != before.state:
-        store.events.add(record.id, "state", {"state": "cancelled", "detail": ""})
-    return search_document(store, record)
+    return search_document(store, store.request_cancel(before.id))
 
 
 @router.post("/searches/{search}/resume", status_code=202, response_model=schemas.SearchDocument)
@@ -129,9 +127,7 @@ def resume(
     if request is not None and request.budget is not None:
         counts = store.trials.counts(record.id)
         record = change_budget(store, record, request.budget, sum(counts.values()) - counts.get("running", 0))
-    record = store.serve(record.id)
-    store.events.add(record.id, "state", {"state": record.state, "detail": ""})
-    return search_document(store, record)
+    return search_document(store, store.serve(record.id))
 
 
 async def _check(service: Service, document: dict[str, Any]) -> Checked:
