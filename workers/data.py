@@ -34,6 +34,11 @@ class Batch:
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
         return Batch(inputs, self.targets.to(device), self.rows)
 
+    def repeated(self, times: int) -> Batch:
+        """Return the batch so many times, one after another."""
+        inputs = {name: tensor.repeat(times, 1) for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.targets.repeat(times), [*self.rows] * times)
+
     def chunks(self, rows: int) -> Iterator[Batch]:
         """Yield the batch in pieces of at most ``rows``."""
         for start in range(0, len(self), rows):
@@ -94,6 +99,10 @@ class EncodedSplit:
 
     def shuffled_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
         """Yield batches for ever, epoch after epoch, in an order that the generator gives."""
+        return map(self.batch, self.shuffled_rows(batch_size, rng))
+
+    def shuffled_rows(self, batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:
+        """Yield the rows of :meth:`shuffled_batches`."""
         window = batch_size * WINDOW
         while True:
             order = rng.permutation(len(self))
@@ -102,7 +111,7 @@ class EncodedSplit:
                 part = sorted(order[start : start + window].tolist(), key=lambda i: len(self.ids[i]))
                 groups.extend(part[i : i + batch_size] for i in range(0, len(part), batch_size))
             for group in rng.permutation(len(groups)):
-                yield self.batch(groups[group])
+                yield groups[group]
 
 
 @dataclass(frozen=True)

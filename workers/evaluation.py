@@ -64,9 +64,19 @@ def time_predictions(model: PreTrainedModel, split: EncodedSplit) -> float:
 def score_split(
     model: PreTrainedModel, split: EncodedSplit, kind: Kind, forward: Forward | None = None
 ) -> dict[str, float]:
-    """Return every metric of the task's kind on a split; outputs that are not finite score as not a number."""
-    logits = predict_logits(model, split, forward=forward).numpy()
-    targets = split.targets.numpy()
+    """Return every metric of the task's kind on a split, as :func:`score_logits` does."""
+    return score_logits(predict_logits(model, split, forward=forward), split, kind)
+
+
+def score_logits(outputs: Tensor, split: EncodedSplit, kind: Kind) -> dict[str, float]:
+    """Return every metric of the task's kind for a split's outputs; those that are not finite score as not a number.
+
+    Args:
+        outputs: float32 on the CPU, of shape ``(rows, outputs)``.
+        split: the rows.
+        kind: of the task.
+    """
+    logits, targets = outputs.numpy(), split.targets.numpy()
     if not np.isfinite(logits).all():
         return dict.fromkeys(score_all(kind, targets, targets), float("nan"))
     predictions = logits[:, 0] if kind == "regression" else logits.argmax(axis=1)

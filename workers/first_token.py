@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from autopeft.modules.attach import Attachment
 from autopeft.modules.attention import IMPLEMENTATION, read_all, read_first
+from autopeft.modules.pack import Pack
 
 Args = tuple[Any, ...]
 
@@ -21,17 +22,17 @@ FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilber
 
 
 class FirstToken:
-    """Shortens the last layer of an attachment's model, while :meth:`alone` lasts.
+    """Shortens the last layer of the model of an attachment or a pack, while :meth:`alone` lasts.
 
     Args:
-        attachment: on whatever model.
+        attached: on whatever model.
     """
 
-    def __init__(self, attachment: Attachment) -> None:
-        geometry, model = attachment.geometry, attachment.model
+    def __init__(self, attached: Attachment | Pack) -> None:
+        geometry, model = attached.geometry, attached.model
         last = geometry.layers - 1
         # The gate of a prefix reads the mean over all tokens.
-        gated = any(p.module == "prefix" and p.layer == last and p.options for p in attachment.architecture.placements)
+        gated = any(p.module == "prefix" and p.layer == last and p.options for p in attached.placements)
         self.possible = (
             geometry.model_type in FAMILIES and model.config._attn_implementation == IMPLEMENTATION and not gated
         )
@@ -64,7 +65,9 @@ class FirstToken:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         hidden, *rest = args
         self._all.append(hidden)
-        return (hidden[:, :1], *map(_first_query, rest)), {name: _first_query(given) for name, given in kwargs.items()}
+        # A view with gaps would have a linear in bfloat16 copy its weight once a row.
+        first = hidden[:, :1].contiguous()
+        return (first, *map(_first_query, rest)), {name: _first_query(given) for name, given in kwargs.items()}
 
     def _give_all(self, _: nn.Module, __: Args) -> tuple[Tensor]:
         return (self._all[-1],)

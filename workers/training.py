@@ -1,4 +1,4 @@
-"""The one training loop: AdamW on an attachment's parameters, scored as it goes, the best step kept."""
+"""The one training loop: AdamW on one architecture's weights, scored as it goes, the best step kept."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from autopeft.messages import Bar, Fidelity, Reason, TrainingSettings, held_at, place
 from autopeft.modules import MODULE_TYPES
-from autopeft.modules.attach import Attachment
 from autopeft.modules.base import MEASURED_WIDTH
+from autopeft.modules.weights import Weights
 from autopeft.tasks.base import Kind
 from workers.activations import Forward, plain
 from workers.data import Batch, EncodedSplit
@@ -40,7 +40,7 @@ class TrainingStopped(Exception):
 
 @dataclass
 class Outcome:
-    """The best step of a run and how it got there. The attachment holds that step's weights.
+    """The best step of a run and how it got there. What was trained holds that step's weights.
 
     Attributes:
         steps: that the run was to take; the last of ``curve`` is as far as it got.
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def train(
-    attachment: Attachment,
+    weights: Weights,
     rows: EncodedSplit,
     kind: Kind,
     settings: TrainingSettings,
@@ -67,16 +67,16 @@ def train(
     bars: Sequence[Bar] = (),
     forward: Forward | None = None,
 ) -> Outcome:
-    """Train an attachment and leave it at its best step.
+    """Train weights that their model uses, and leave them at their best step.
 
     Args:
-        attachment: what trains, on its model.
+        weights: what trains.
         rows: training rows, already cut to the fidelity.
         kind: decides the loss: cross-entropy, or mean squared error.
         settings: of the optimiser.
         fidelity: how long to train and how often to evaluate.
         seed: of the order of the rows.
-        evaluate: returns the held-out score of the attachment as it is.
+        evaluate: returns the held-out score of the weights as they are.
         deadline: of ``time.monotonic()``; the run stops itself after it.
         bars: what it must reach to go on.
         forward: what gives a batch's logits, where that is not the whole model.
@@ -85,35 +85,88 @@ def train(
         TrainingStopped: the loss or the score is not finite, the deadline passed, or memory ran out at one row
             a step or after three halvings.
     """
-    loop = Loop(attachment, kind, settings, forward=forward)
-    steps = count_steps(rows, settings, fidelity)
-    scheduler = LambdaLR(loop.optimizer, schedule(steps, settings.warmup))
-    needed = held_at(bars, steps)
-    evaluated_at = {place((i + 1) / fidelity.evaluations, steps) for i in range(fidelity.evaluations)}
-    evaluated_at |= {place(share, steps) for share in fidelity.rungs} | set(needed)
-    batches = rows.shuffled_batches(settings.batch_size, np.random.default_rng(seed))
-    outcome = Outcome(steps=steps)
-    best: dict[str, Tensor] = {}
+    run = Run(weights, Loop(weights, kind, settings, forward=forward), rows, fidelity, seed, bars)
     started = time.monotonic()
-    for step in range(1, steps + 1):
-        loop.step(next(batches))
-        scheduler.step()
-        if step in evaluated_at:
-            loop.check_loss()
-            score = evaluate()
-            if not math.isfinite(score):
-                raise TrainingStopped("diverged", f"the held-out score is {score} at step {step} of {steps}")
-            outcome.curve.append((step, score))
-            if score > outcome.best_score:
-                outcome.best_score, outcome.best_step, best = score, step, attachment.state_dict()
-            if step in needed and score < needed[step].score:
-                outcome.missed = needed[step].missed(step, steps, score)
-                break
-        check_deadline(deadline, step, steps)
-    if outcome.best_step != outcome.curve[-1][0]:
-        attachment.load_state_dict(best)
-    outcome.busy_seconds = time.monotonic() - started
-    return outcome
+    while not run.over:
+        run.loop.step(rows.batch(next(run.order)))
+        if run.advance():
+            run.take(evaluate())
+        check_deadline(deadline, run.step, run.outcome.steps)
+    run.end()
+    run.outcome.busy_seconds = time.monotonic() - started
+    return run.outcome
+
+
+class Run:
+    """The way through one run: the rows of each step, when to be scored, and when it is over.
+
+    Whoever has it takes the steps on the loop and says so, one by one.
+
+    Args:
+        weights: what the loop trains.
+        loop: of this run alone.
+        rows: training rows, already cut to the fidelity.
+        fidelity: how long to train and how often to evaluate.
+        seed: of the order of the rows.
+        bars: what it must reach to go on.
+
+    Attributes:
+        order: yields the rows of each step.
+        step: how many were taken.
+    """
+
+    def __init__(
+        self, weights: Weights, loop: Loop, rows: EncodedSplit, fidelity: Fidelity, seed: int, bars: Sequence[Bar] = ()
+    ) -> None:
+        steps = count_steps(rows, loop.settings, fidelity)
+        self.weights = weights
+        self.loop = loop
+        self.order = rows.shuffled_rows(loop.settings.batch_size, np.random.default_rng(seed))
+        self.step = 0
+        self.outcome = Outcome(steps=steps)
+        self._scheduler = LambdaLR(loop.optimizer, schedule(steps, loop.settings.warmup))
+        self._needed = held_at(bars, steps)
+        self._scored_at = {place((i + 1) / fidelity.evaluations, steps) for i in range(fidelity.evaluations)}
+        self._scored_at |= {place(share, steps) for share in fidelity.rungs} | set(self._needed)
+        self._best: dict[str, Tensor] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no further step."""
+        return self.step == self.outcome.steps or bool(self.outcome.missed)
+
+    def advance(self) -> bool:
+        """Count the step that the loop took; return whether the held-out score is to be taken in now.
+
+        Raises:
+            TrainingStopped: a loss is not finite.
+        """
+        self._scheduler.step()
+        self.step += 1
+        if self.step not in self._scored_at:
+            return False
+        self.loop.check_loss()
+        return True
+
+    def take(self, score: float) -> None:
+        """Take in the held-out score of the weights as they are.
+
+        Raises:
+            TrainingStopped: it is not finite.
+        """
+        outcome, step = self.outcome, self.step
+        if not math.isfinite(score):
+            raise TrainingStopped("diverged", f"the held-out score is {score} at step {step} of {outcome.steps}")
+        outcome.curve.append((step, score))
+        if score > outcome.best_score:
+            outcome.best_score, outcome.best_step, self._best = score, step, self.weights.state_dict()
+        if step in self._needed and score < self._needed[step].score:
+            outcome.missed = self._needed[step].missed(step, outcome.steps, score)
+
+    def end(self) -> None:
+        """Leave the weights at their best step."""
+        if self.outcome.best_step != self.outcome.curve[-1][0]:
+            self.weights.load_state_dict(self._best)
 
 
 def count_steps(rows: EncodedSplit, settings: TrainingSettings, fidelity: Fidelity) -> int:
@@ -132,19 +185,19 @@ class Loop:
 
     def __init__(
         self,
-        attachment: Attachment,
+        weights: Weights,
         kind: Kind,
         settings: TrainingSettings,
         pace: float = 1.0,
         forward: Forward | None = None,
     ) -> None:
-        self.forward = forward or plain(attachment.model)
+        self.forward = forward or plain(weights.model)
         self.kind = kind
         self.settings = settings
         self.micro_batch = settings.batch_size
         self.halvings = 0
-        self.device = next(attachment.model.parameters()).device
-        groups = list(rated(attachment, settings, pace))
+        self.device = next(weights.model.parameters()).device
+        groups = list(rated(weights, settings, pace))
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         self._worst = torch.zeros((), device=self.device)
@@ -158,6 +211,14 @@ class Loop:
     def step(self, batch: Batch) -> None:
         """Take one optimiser step."""
         self.differentiate(batch, self.parameters)
+        self.update()
+
+    def update(self) -> None:
+        """Change the parameters by their gradients as they are.
+
+        Raises:
+            TrainingStopped: a loss is not finite, and it was time to look.
+        """
         nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
         self.optimizer.step()
         self._steps += 1
@@ -177,6 +238,10 @@ class Loop:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
+    def note(self, loss: Tensor) -> None:
+        """Remember a loss for the next look."""
+        self._worst = self._worst + loss.detach()
+
     def check_loss(self) -> None:
         """Stop the run if any loss since the last look was not finite."""
         if not torch.isfinite(self._worst):
@@ -191,7 +256,7 @@ class Loop:
             for piece in batch.to(self.device).chunks(self.micro_batch):
                 loss = self._loss(piece) * (len(piece) / len(batch))
                 torch.autograd.backward(loss, inputs=leaves)
-                self._worst = self._worst + loss.detach()
+                self.note(loss)
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
                 raise
@@ -199,28 +264,32 @@ class Loop:
         return None
 
     def _loss(self, batch: Batch) -> Tensor:
-        logits = self.forward(batch).float()
-        if self.kind == "regression":
-            return functional.mse_loss(logits[:, 0], batch.targets)
-        return functional.cross_entropy(logits, batch.targets)
+        return mean_loss(self.kind, self.forward(batch), batch.targets)
 
 
-def rated(attachment: Attachment, settings: TrainingSettings, pace: float = 1.0) -> Iterator[dict[str, Any]]:
+def mean_loss(kind: Kind, logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean loss of outputs ``(rows, outputs)``, computed in float32."""
+    if kind == "regression":
+        return functional.mse_loss(logits[:, 0].float(), targets)
+    return functional.cross_entropy(logits.float(), targets)
+
+
+def rated(weights: Weights, settings: TrainingSettings, pace: float = 1.0) -> Iterator[dict[str, Any]]:
     """Yield parameter groups with their learning rates: those of the settings, else our own.
 
     Args:
-        attachment: whose parameters.
+        weights: whose parameters.
         settings: may set the rates of the modules and of the head.
         pace: factor on the rates of the modules.
     """
-    head = settings.head_learning_rate or HEAD_RATE * MEASURED_WIDTH / attachment.geometry.width
-    yield {"params": list(attachment.head.values()), "lr": head}
+    head = settings.head_learning_rate or HEAD_RATE * MEASURED_WIDTH / weights.geometry.width
+    yield {"params": list(weights.head.values()), "lr": head}
     by_rate: dict[float, list[nn.Parameter]] = {}
-    for placement in attachment.architecture.placements:
-        site = attachment.geometry.site(placement.site, placement.layer)
+    for placement in weights.architecture.placements:
+        site = weights.geometry.site(placement.site, placement.layer)
         own = MODULE_TYPES.get(placement.module).learning_rate(site, placement.size)
         rate = settings.learning_rate or own
-        by_rate.setdefault(rate, []).extend(attachment.modules[placement.key].parameters())
+        by_rate.setdefault(rate, []).extend(weights.modules[placement.key].parameters())
     for rate, parameters in by_rate.items():
         yield {"params": parameters, "lr": pace * rate}
 

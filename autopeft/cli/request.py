@@ -226,6 +226,15 @@ def read_request(
             rich_help_panel=SEARCH,
         ),
     ] = None,
+    pack: Annotated[
+        str | None,
+        typer.Option(
+            help="Trials that each of them trains in one pass; for GPUs.",
+            metavar="N",
+            show_default=str(DEFAULT.pack),
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     seed: Annotated[
         str | None,
         typer.Option(
@@ -332,7 +341,7 @@ def read_request(
         "model": model, "space": space, "budget": budget, "max_params": max_params, "param_budgets": param_budgets,
         "objectives": objectives, "caps": _caps(cap),
         "sampler": sampler, "policy": policy, "warm_start": warm_start, "executor": executor, "table": table,
-        "workers": workers, "seed": seed, "confirm": confirm,
+        "workers": workers, "pack": pack, "seed": seed, "confirm": confirm,
         "baselines": baselines, "name": name, "quantise": quantise, "precision": precision,
         "trial_timeout": trial_timeout,
     }  # fmt: skip

@@ -38,13 +38,15 @@ class ExecutorOptions:
         workers: processes that train at the same time.
         ray_address: of a running cluster; None starts one on this machine.
         table: file of recorded runs that stand in for training.
-        gpu_bytes: of a GPU's memory that a run is expected to need; None where that is not known.
+        gpu_bytes: of a GPU's memory that a worker is expected to need; None where that is not known.
+        pack: runs that a worker carries out at once, in passes that they share where they can.
     """
 
     workers: int
     ray_address: str | None = None
     table: str | None = None
     gpu_bytes: int | None = None
+    pack: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,36 @@
-"""Runs requests one after another in this process: simplest to debug, and repeatable to the last digit."""
+"""Runs requests in this process, one pack after another: simplest to debug, and repeatable to the last digit."""
 
 from __future__ import annotations
 
 import importlib
 from collections import deque
+from collections.abc import Callable
 
 from autopeft.executors.base import Executor, ExecutorKind, ExecutorOptions
 from autopeft.messages import TrialReport, TrialRequest
 
 
 class InlineExecutor:
-    """One slot; :meth:`wait` trains the oldest request and is not interrupted by its timeout."""
+    """One worker; :meth:`wait` trains the oldest requests and is not interrupted by its timeout.
 
-    slots = 1
+    Args:
+        pack: how many requests are carried out at once.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, pack: int = 1) -> None:
+        self.slots = pack
         self._waiting: deque[TrialRequest] = deque()
         # Workers are reached by name: nothing here imports them, so that this process needs torch only to train.
-        self._run = importlib.import_module("workers.proxy").run
+        self._run: Callable[[list[TrialRequest]], list[TrialReport]] = importlib.import_module("workers.packs").run_all
 
     def submit(self, request: TrialRequest) -> None:
         """Queue a request."""
         self._waiting.append(request)
 
     def wait(self, timeout: float) -> list[TrialReport]:
-        """Train the oldest request and return its report."""
-        if not self._waiting:
-            return []
-        report: TrialReport = self._run(self._waiting.popleft())
-        return [report]
+        """Train the oldest requests and return their reports."""
+        oldest = [self._waiting.popleft() for _ in range(min(self.slots, len(self._waiting)))]
+        return self._run(oldest)
 
     def close(self) -> None:
         """Forget what was not started."""
@@ -36,7 +38,7 @@ class InlineExecutor:
 
 
 def _start(options: ExecutorOptions) -> Executor:
-    return InlineExecutor()
+    return InlineExecutor(options.pack)
 
 
 EXECUTOR = ExecutorKind(summary="one after another in this process; repeatable", start=_start)

@@ -24,11 +24,11 @@ MARGIN = 1.25
 
 
 def run_bytes(base: BaseModel, spec: SearchSpec, quantisations: Sequence[Quantisation] | None = None) -> int:
-    """Return the GPU memory in bytes that any run of a search is expected to stay within.
+    """Return the GPU memory in bytes that the runs which a worker carries out at once are expected to stay within.
 
     Args:
         base: the search's base model.
-        spec: its batch size, text length and precision.
+        spec: its batch size, text length, precision and packs.
         quantisations: ways to store the base that the space chooses among; None for the search's own.
     """
     wide = spec.precision == "float32"
@@ -36,4 +36,4 @@ def run_bytes(base: BaseModel, spec: SearchSpec, quantisations: Sequence[Quantis
     tokens = spec.training.batch_size * spec.task.max_length
     kept = tokens * base.geometry.layers * base.geometry.width * ACTIVATION_BYTES * (2 if wide else 1)
     trained = base.parameters * TRAINED_SHARE * TRAINED_BYTES
-    return round(MARGIN * (base.parameters * max(stored) + kept + trained) + CONTEXT_BYTES)
+    return round(MARGIN * (base.parameters * max(stored) + spec.pack * (kept + trained)) + CONTEXT_BYTES)

@@ -1,6 +1,6 @@
-"""Runs requests on Ray actors that keep the base model between trials; one request at a time on each.
+"""Runs requests on Ray actors that keep the base model between trials; one request or one pack at a time on each.
 
-Ray holds nothing that is needed: requests and reports live here and in the database, so a lost actor costs one run.
+Ray holds nothing that is needed: requests and reports live here and in the database, so a lost actor costs its runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autopeft.executors.base import Executor, ExecutorKind, ExecutorOptions
 from autopeft.executors.cluster import Cluster, least_gpu_bytes, machines
 from autopeft.executors.placement import Machine, Place, places
 from autopeft.executors.shipping import Parcel, Role, find, pack, pieces, readdress, unpack
-from autopeft.messages import TrialReport, TrialRequest
+from autopeft.messages import Reason, TrialReport, TrialRequest
 from autopeft.settings import Settings
 
 STARTS = 3  # a run that is lost is started again at most twice
@@ -41,14 +41,13 @@ class _Worker:
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from an actor that asked for none
         # Reached by name, and here: it loads torch in the worker's process, not in the controller's.
-        proxy = importlib.import_module("workers.proxy")
-        proxy.use_threads(threads)
-        self._run = proxy.run
+        importlib.import_module("workers.proxy").use_threads(threads)
+        self._run = importlib.import_module("workers.packs").run_all
 
-    def run(self, request: str) -> tuple[str, bytes | None]:
-        """Carry out a request; both messages travel as JSON, weights beside the report."""
-        report: TrialReport = self._run(TrialRequest.model_validate_json(request))
-        return report.model_dump_json(), report.weights
+    def run(self, requests: Sequence[str]) -> list[tuple[str, bytes | None]]:
+        """Carry out requests; messages travel as JSON, weights beside the reports."""
+        reports: list[TrialReport] = self._run([TrialRequest.model_validate_json(request) for request in requests])
+        return [(report.model_dump_json(), report.weights) for report in reports]
 
     def receive(
         self, request: str, parcels: Sequence[Parcel], contents: Mapping[str, Content]
@@ -80,6 +79,7 @@ class _Slot:
     """One actor, and what it is doing.
 
     Attributes:
+        requests: that it carries out at once; for one model and task, which are on this machine under the same names.
         met: whether the actor has answered once; before, it may be waiting for room on the cluster.
         arrived: where the actor's machine has the parcels that it was asked about.
         receiving: whether it is asked about parcels now, and the run comes after.
@@ -87,7 +87,7 @@ class _Slot:
 
     place: Place
     actor: Any
-    request: TrialRequest | None = None
+    requests: Sequence[TrialRequest] = ()
     future: Any = None
     started: float = 0.0
     met: bool = False
@@ -96,19 +96,21 @@ class _Slot:
 
 
 class RayExecutor:
-    """As many slots as workers, or fewer where the cluster's GPUs have no room for more.
+    """As many workers as asked for, or fewer where the cluster's GPUs have no room for more.
 
     A request that names a folder or file of this machine is carried out where there is no such thing, too: its content
     goes through Ray's object store to machines that lack it, once.
 
     Args:
-        options: number of workers, and the cluster's address; a local Ray is started where there is none.
+        options: number of workers, size of their packs, and the cluster's address; a local Ray is started where there
+            is none.
 
     Raises:
         AutopeftError: Ray does not start, does not answer at the address, or lends nothing.
     """
 
     def __init__(self, options: ExecutorOptions) -> None:
+        self._pack = options.pack
         self._cluster = Cluster(options.ray_address)
         try:
             self._slots = [_Slot(place, self._new_actor(place)) for place in _places(options)]
@@ -122,25 +124,27 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of workers."""
-        return len(self._slots)
+        """Number of workers, times the requests that each carries out at once."""
+        return len(self._slots) * self._pack
 
     def submit(self, request: TrialRequest) -> None:
-        """Queue a request and hand it to a free worker."""
+        """Queue a request; a free worker gets it as soon as there is a whole pack, or no more is to come."""
         self._waiting.append(request)
-        self._fill()
+        if len(self._waiting) >= self._pack:
+            self._fill()
 
     def wait(self, timeout: float) -> list[TrialReport]:
-        """Return the reports that are in; a lost or hung worker is replaced and its request started again."""
+        """Return the reports that are in; a lost or hung worker is replaced and its requests started again."""
         until = time.monotonic() + timeout
+        self._fill()
         while True:
             busy = {slot.future: slot for slot in self._slots if slot.future is not None}
             if not busy:
                 return []
             left = max(0.0, min(until - time.monotonic(), 1.0))
             done, _ = ray.wait(list(busy), num_returns=1, timeout=left)
-            reports = [r for r in (self._collect(busy[future]) for future in done) if r is not None]
-            reports += [r for r in map(self._end_if_hung, self._slots) if r is not None]
+            reports = [report for future in done for report in self._collect(busy[future])]
+            reports += [report for slot in self._slots for report in self._end_if_hung(slot)]
             self._fill()
             if reports or time.monotonic() >= until:
                 return reports
@@ -156,22 +160,36 @@ class RayExecutor:
 
     def _fill(self) -> None:
         for slot in self._slots:
-            if slot.request is None and self._waiting:
-                slot.request = self._waiting.popleft()
-                self._starts[slot.request.key] = self._starts.get(slot.request.key, 0) + 1
-                self._begin(slot, slot.request)
+            if not slot.requests and self._waiting:
+                slot.requests = self._next_pack()
+                for request in slot.requests:
+                    self._starts[request.key] = self._starts.get(request.key, 0) + 1
+                self._begin(slot)
 
-    def _begin(self, slot: _Slot, request: TrialRequest) -> None:
-        """Start the run, or first ask the actor what it lacks, which may take it long and is no part of the run."""
-        parcels = self._parcels_of(request)
+    def _next_pack(self) -> list[TrialRequest]:
+        """Take the oldest requests that can go to one worker; one that was lost goes alone, as it may be at fault."""
+        taken = [self._waiting.popleft()]
+        while self._waiting and len(taken) < self._pack and self._go_together(taken[0], self._waiting[0]):
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def _go_together(self, one: TrialRequest, other: TrialRequest) -> bool:
+        lost = one.key in self._starts or other.key in self._starts
+        return not lost and (one.model, one.task.name) == (other.model, other.task.name)
+
+    def _begin(self, slot: _Slot) -> None:
+        """Start the runs, or first ask the actor what it lacks, which may take it long and is no part of the runs."""
+        first = slot.requests[0]
+        parcels = self._parcels_of(first)
         asked = [parcel for parcel in parcels if parcel not in slot.arrived]
         slot.started, slot.receiving = time.monotonic(), bool(asked) or not (slot.met or self._cluster.local)
         if slot.receiving:
             sent = {parcel.key: self._sent[parcel.key] for parcel in asked if parcel.key in self._sent}
-            slot.future = slot.actor.receive.remote(request.model_dump_json(), asked, sent)
+            slot.future = slot.actor.receive.remote(first.model_dump_json(), asked, sent)
         else:
-            there = readdress(request, {parcel.role: slot.arrived[parcel] for parcel in parcels})
-            slot.future = slot.actor.run.remote(there.model_dump_json())
+            places = {parcel.role: slot.arrived[parcel] for parcel in parcels}
+            there = [readdress(request, places).model_dump_json() for request in slot.requests]
+            slot.future = slot.actor.run.remote(there)
 
     def _parcels_of(self, request: TrialRequest) -> tuple[Parcel, ...]:
         if self._cluster.local:
@@ -181,60 +199,68 @@ class RayExecutor:
             self._parcels[names] = pack(request)
         return self._parcels[names]
 
-    def _received(self, slot: _Slot, request: TrialRequest, found: dict[Role, str | None]) -> None:
+    def _received(self, slot: _Slot, found: dict[Role, str | None]) -> None:
         """Take in what the actor has; what it lacks is put into the object store, once for all actors."""
         slot.met = True
-        for parcel in self._parcels_of(request):
+        for parcel in self._parcels_of(slot.requests[0]):
             place = found.get(parcel.role)
             if place is not None:
                 slot.arrived[parcel] = place
             elif parcel.role in found and parcel.key not in self._sent:
                 self._sent[parcel.key] = _put(parcel)
-        self._begin(slot, request)
+        self._begin(slot)
 
-    def _collect(self, slot: _Slot) -> TrialReport | None:
-        request = slot.request
-        assert request is not None, "a busy slot has a request"
+    def _collect(self, slot: _Slot) -> list[TrialReport]:
         try:
             answer = ray.get(slot.future)
             if slot.receiving:
-                self._received(slot, request, answer)
-                return None
+                self._received(slot, answer)
+                return []
         except RayActorError as error:
-            return self._lost(slot, request, str(error))
+            return self._lost(slot, str(error))
         except (RayError, OSError) as error:
-            self._free(slot, request)
-            return TrialReport.failure(request.key, "error", str(error), time.monotonic() - slot.started)
-        self._free(slot, request)
-        report, weights = answer
-        return TrialReport.model_validate_json(report).model_copy(update={"weights": weights})
+            return self._failed(slot, "error", str(error))
+        self._free(slot)
+        return [
+            TrialReport.model_validate_json(report).model_copy(update={"weights": weights})
+            for report, weights in answer
+        ]
 
-    def _lost(self, slot: _Slot, request: TrialRequest, detail: str) -> TrialReport | None:
-        seconds = time.monotonic() - slot.started
-        slot.request, slot.future = None, None
+    def _lost(self, slot: _Slot, detail: str) -> list[TrialReport]:
+        seconds, requests, reports = time.monotonic() - slot.started, slot.requests, list[TrialReport]()
+        slot.requests, slot.future = (), None
         self._replace(slot)
-        starts = self._starts[request.key]
-        if starts < STARTS:
-            self._waiting.appendleft(request)
-            return None
-        del self._starts[request.key]
-        lost = f"the worker was lost {starts} times; {detail.strip().splitlines()[0] if detail else ''}"
-        return TrialReport.failure(request.key, "worker_lost", lost, seconds)
+        for request in reversed(requests):
+            starts = self._starts[request.key]
+            if starts < STARTS:
+                self._waiting.appendleft(request)
+                continue
+            del self._starts[request.key]
+            lost = f"the worker was lost {starts} times; {detail.strip().splitlines()[0] if detail else ''}"
+            reports.append(TrialReport.failure(request.key, "worker_lost", lost, seconds))
+        return reports
 
-    def _end_if_hung(self, slot: _Slot) -> TrialReport | None:
-        request, seconds = slot.request, time.monotonic() - slot.started
-        if request is None or request.wall_limit is None or slot.receiving:
-            return None
-        if seconds < request.wall_limit + GRACE_SECONDS:
-            return None
+    def _end_if_hung(self, slot: _Slot) -> list[TrialReport]:
+        limits = [request.wall_limit for request in slot.requests if request.wall_limit is not None]
+        if not limits or len(limits) < len(slot.requests) or slot.receiving:
+            return []
+        seconds = time.monotonic() - slot.started
+        if seconds < max(limits) + GRACE_SECONDS:
+            return []
         ray.kill(slot.actor)
         self._replace(slot)
-        self._free(slot, request)
-        return TrialReport.failure(request.key, "timeout", f"ended after {seconds:.0f} s without an answer", seconds)
+        return self._failed(slot, "timeout", f"ended after {seconds:.0f} s without an answer")
 
-    def _free(self, slot: _Slot, request: TrialRequest) -> None:
-        slot.request, slot.future = None, None
-        self._starts.pop(request.key, None)
+    def _failed(self, slot: _Slot, reason: Reason, detail: str) -> list[TrialReport]:
+        """Free the slot and return that its runs failed."""
+        seconds, requests = time.monotonic() - slot.started, slot.requests
+        self._free(slot)
+        return [TrialReport.failure(request.key, reason, detail, seconds) for request in requests]
+
+    def _free(self, slot: _Slot) -> None:
+        for request in slot.requests:
+            self._starts.pop(request.key, None)
+        slot.requests, slot.future = (), None
 
     def _replace(self, slot: _Slot) -> None:
         slot.actor, slot.met, slot.arrived = self._new_actor(slot.place), False, {}

@@ -22,10 +22,9 @@ from autopeft.architecture import Placement
 from autopeft.base_models import find_model, read_parameters
 from autopeft.errors import InvalidInput, Problem
 from autopeft.exporters.base import Exporter, Fit
-from autopeft.exporters.opened import Opened, alpha, most_common, open_recipe, unlike
-from autopeft.modules.attach import HEAD, MODULES
+from autopeft.exporters.opened import Opened, alpha, most_common, unlike
 from autopeft.modules.plan import full_options
-from autopeft.recipe import Recipe
+from autopeft.modules.weights import HEAD, MODULES
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 USAGE = """\
@@ -169,21 +168,19 @@ def lora_config(opened: Opened) -> dict[str, Any]:
     return {**_targets(opened), **_lora_config(opened)}
 
 
-def _fit(recipe: Recipe, weights: Path | None) -> Fit:
-    opened = open_recipe(recipe)
+def _fit(opened: Opened) -> Fit:
     obstacles = peft_obstacles(opened)
-    if not obstacles and weights is None and recipe.architecture.module_types == ("layer_norm",):
+    if not obstacles and opened.weights is None and opened.recipe.architecture.module_types == ("layer_norm",):
         obstacles = tuple(_untrainable_norms(opened))
     return Fit(obstacles)
 
 
-def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
-    opened = open_recipe(recipe)
-    form = _FORMS[recipe.architecture.module_types[0]]
-    config = {**_common(opened), **form.config(opened), "inference_mode": weights is not None}
+def _files(opened: Opened) -> dict[str, bytes]:
+    form = _FORMS[opened.recipe.architecture.module_types[0]]
+    config = {**_common(opened), **form.config(opened), "inference_mode": opened.weights is not None}
     files = {CONFIG: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode()}
-    if weights is not None:
-        files[WEIGHTS] = _tensors(opened, form, weights)
+    if opened.weights is not None:
+        files[WEIGHTS] = _tensors(opened, form, opened.weights)
     return files
 
 

@@ -6,13 +6,14 @@ slow: the backward pass of scaled-dot-product attention in bfloat16 on a CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 
@@ -20,21 +21,39 @@ from autopeft.modules.prefix import Prefix
 
 IMPLEMENTATION = "autopeft"
 
+# Whose rows of a batch read which prefix: from the batch's rows to those of each part, one after another, and its
+# prefix, if any.
+Parts = Callable[[int], Sequence[tuple[int, Prefix | None]]]
+
 # Keyed by the attention module and not stored on it: the base model's own attributes stay as they were.
-_PREFIXES: WeakKeyDictionary[nn.Module, Prefix] = WeakKeyDictionary()
+_PREFIXES: WeakKeyDictionary[nn.Module, Parts] = WeakKeyDictionary()
 # What modules with a gated prefix were called with, from their call until they attend.
 _INPUTS: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 # Modules that were called with the first token alone, beside the keys and values of all.
 _FIRST: WeakSet[nn.Module] = WeakSet()
 
 
+def use_attention(model: PreTrainedModel) -> Callable[[], None]:
+    """Let the model attend by :func:`attend`; return what undoes that."""
+    before = model.config._attn_implementation
+    if before == IMPLEMENTATION:
+        return lambda: None
+    model.set_attn_implementation(IMPLEMENTATION)
+    return lambda: model.set_attn_implementation(before)
+
+
 def put_prefix(attention: nn.Module, prefix: Prefix) -> None:
     """Let the attention module attend to the prefix from now on."""
-    _PREFIXES[attention] = prefix
+    put_prefixes(attention, lambda rows: ((rows, prefix),))
+
+
+def put_prefixes(attention: nn.Module, parts: Parts) -> None:
+    """Let each part of a batch attend to a prefix of its own from now on."""
+    _PREFIXES[attention] = parts
 
 
 def take_prefix(attention: nn.Module) -> None:
-    """Undo :func:`put_prefix`."""
+    """Undo :func:`put_prefix` or :func:`put_prefixes`."""
     _PREFIXES.pop(attention, None)
     _INPUTS.pop(attention, None)
 
@@ -76,9 +95,43 @@ def attend(
     """
     if module in _FIRST:
         key, value = _by_head(key, query.shape[1]), _by_head(value, query.shape[1])
-    prefix, gate = _PREFIXES.get(module), None
+    parts, read = _PREFIXES.get(module), _INPUTS.pop(module, None)
+    if parts is None:
+        given = (attention_mask, dropout, scaling, is_causal, position_bias)
+        return _attend(module, query, key, value, *given, **kwargs), None
+    outs, end = [], 0
+    for rows, prefix in parts(len(query)):
+        part = slice(end, end + rows)
+        end += rows
+        mask, bias = _of(part, attention_mask), _of(part, position_bias)
+        given = (mask, dropout, scaling, is_causal, bias)
+        out = _attend_to(prefix, _of(part, read), module, query[part], key[part], value[part], *given, **kwargs)
+        outs.append(out)
+    return outs[0] if len(outs) == 1 else torch.cat(outs), None
+
+
+def _of(part: slice, given: Tensor | None) -> Tensor | None:
+    """Return the part's rows of what is there for every row, or for all alike."""
+    return given if given is None or len(given) == 1 else given[part]
+
+
+def _attend_to(
+    prefix: Prefix | None,
+    read: Tensor | None,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    is_causal: bool | None,
+    position_bias: Tensor | None,
+    **kwargs: Any,
+) -> Tensor:
+    gate = None
     if prefix is not None:
-        gate = _gate(module, prefix, attention_mask, is_causal)
+        gate = _gate(module, prefix, read, attention_mask, is_causal)
         attention_mask = _mask(module, query, key, attention_mask, is_causal)
         if gate is not None:
             scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -94,7 +147,7 @@ def attend(
     if gate is not None:
         own, prefixed = out.chunk(2, dim=-1)
         out = own + prefixed * gate.transpose(1, 2)
-    return out, None
+    return out
 
 
 def _attend(
@@ -146,11 +199,16 @@ def _prepend(prefix: Prefix, key: Tensor, value: Tensor, *, apart: bool) -> tupl
     return join(keys, key), join(values, value)
 
 
-def _gate(module: nn.Module, prefix: Prefix, mask: Tensor | None, is_causal: bool | None) -> Tensor | None:
-    """Return the prefix's gate as ``(batch, 1, queries, 1)``, or for all queries alike as ``(batch, 1, 1, 1)``."""
+def _gate(
+    module: nn.Module, prefix: Prefix, read: Tensor | None, mask: Tensor | None, is_causal: bool | None
+) -> Tensor | None:
+    """Return the prefix's gate for what the module ``read``.
+
+    Its shape is ``(batch, 1, queries, 1)``, or for all queries alike ``(batch, 1, 1, 1)``.
+    """
     if prefix.gate is None:
         return None
-    gates: Tensor = prefix.gate(_INPUTS.pop(module))
+    gates: Tensor = prefix.gate(read)
     one_by_one = prefix.crossing or _is_causal(module, is_causal)
     return (gates if one_by_one else _mean_of_visible(gates, mask))[:, None]
 

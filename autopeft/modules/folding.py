@@ -10,8 +10,9 @@ from transformers.pytorch_utils import Conv1D
 from autopeft.architecture import Placement
 from autopeft.geometry import Site
 from autopeft.modules import MODULE_TYPES
-from autopeft.modules.attach import Attachment, head_parameters
+from autopeft.modules.attach import Attachment
 from autopeft.modules.base import CannotFold, Host
+from autopeft.modules.weights import head_parameters
 
 
 @torch.no_grad()

@@ -10,9 +10,10 @@ from autopeft.architecture import Architecture, Placement
 from autopeft.families import FAMILIES
 from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
-from autopeft.modules.attach import Attachment, head_parameters
+from autopeft.modules.attach import Attachment
 from autopeft.modules.count import count_parameters
 from autopeft.modules.plan import full_options
+from autopeft.modules.weights import head_parameters
 
 THREE = ("bert", "llama", "t5")
 TYPES = MODULE_TYPES.all()

@@ -84,13 +84,14 @@ def test_every_place_fits_whichever_machines_ray_chooses(lending, workers, share
         assert not (here and machine.gpus), "a worker without a GPU is placed on a machine with one"
 
 
-def test_the_need_of_a_run_grows_with_model_batch_length_and_width_of_its_numbers():
+def test_the_need_of_a_run_grows_with_batch_length_width_of_its_numbers_and_pack():
     small = run_bytes(describe_model("minilm"), SearchSpec())
     assert 0.75e9 < small < 2e9
     more = [
         SearchSpec(training=TrainingSettings(batch_size=64)),
         SearchSpec(task=TaskSpec(name="docstrings", max_length=512)),
         SearchSpec(precision="float32"),
+        SearchSpec(pack=2),
     ]
     assert all(run_bytes(describe_model("minilm"), spec) > small for spec in more)
 

@@ -9,7 +9,7 @@ from safetensors.torch import load
 from autopeft.architecture import Architecture, Placement
 from autopeft.messages import Fidelity, TaskSpec, TrainingSettings
 from tests.workers.conftest import lora
-from workers import devices, evaluation, proxy, residency, training
+from workers import devices, evaluation, proxy, reporting, residency, training
 
 
 def test_a_report_is_complete(request_for):
@@ -134,7 +134,7 @@ def explode(*_, **__):
 MISHAPS = {
     "in a step": (training.Loop, "step"),
     "in an evaluation": (proxy, "score_split"),
-    "while saving": (proxy, "save"),
+    "while saving": (reporting, "save"),
 }
 
 

@@ -1,0 +1,65 @@
+"""How a model is made to use what is trained beside it: hooks, which change what it computes and not what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from autopeft.geometry import Site
+
+Change = Callable[[Tensor, Tensor], Tensor]
+
+
+class SiteHook:
+    """Puts in the place of a site's representation ``h`` what ``change(x, h)`` makes of it, as the model computes it.
+
+    Args:
+        site: any but one of keys and values.
+        change: takes and gives tensors of the site's shapes.
+    """
+
+    def __init__(self, site: Site, change: Change) -> None:
+        self.site = site
+        self.change = change
+        self._x: Tensor | None = None
+
+    def register(self, base: nn.Module, needs_input: bool) -> list[RemovableHandle]:
+        """Hook onto the base model.
+
+        Args:
+            base: the model without its head.
+            needs_input: whether the change reads ``x``; else it may be given any tensor for it.
+        """
+        exit_module = base.get_submodule(self.site.exit)
+        handles = []
+        if needs_input and self.site.entry != self.site.exit:
+            entry = base.get_submodule(self.site.entry)
+            handles.append(entry.register_forward_pre_hook(self._capture, with_kwargs=True))
+        if self.site.kind == "hidden":
+            handles.append(exit_module.register_forward_pre_hook(self._change_input))
+        else:
+            handles.append(exit_module.register_forward_hook(self._change_output))
+        return handles
+
+    def _capture(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._x = args[0] if args else kwargs["hidden_states"]
+
+    def _change_input(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self._changed(args[0], args[0]), *args[1:])
+
+    def _change_output(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        return self._changed(args[0], output)
+
+    def _changed(self, x: Tensor, h: Tensor) -> Tensor:
+        if self._x is not None:
+            x, self._x = self._x, None
+        return self.change(x, h)
+
+
+def cast_to_weights(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give a layer its inputs in the type of its own parameters; a forward pre-hook."""
+    dtype = next(module.parameters()).dtype
+    return tuple(a.to(dtype) if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
