@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from autopeft.errors import InvalidInput, Problem
 
 PATIENCE = 60.0
+# Connections that wait for the next transaction, at most: the service has so many threads, others need one or two.
+KEPT = 16
 # Execution options of a transaction that only reads, which need not wait for its turn to write.
 READ_ONLY = {"autopeft_reads": True}
 USE = "use sqlite:////path/to/file.db or postgresql+psycopg://user@host/name"
@@ -29,9 +31,9 @@ def engine_options(url: str) -> dict[str, Any]:
     """
     backend = _parse(url).get_backend_name()
     if backend == "sqlite":
-        return {"connect_args": {"timeout": PATIENCE}}
+        return {"connect_args": {"timeout": PATIENCE}, "pool_size": KEPT}
     if backend == "postgresql":
-        return {"pool_pre_ping": True}
+        return {"pool_pre_ping": True, "pool_size": KEPT}
     raise InvalidInput(Problem("AUTOPEFT_DATABASE_URL", backend, f"unknown; {USE}"))
 
 
@@ -49,10 +51,12 @@ def open_engine(url: str, patience: float = PATIENCE) -> Engine:
     create_folder(url)
     try:
         engine = create_engine(url, **engine_options(url))
-        with engine.connect() as connection:
-            inspect(connection).has_table("any")  # reads the file; a connection alone does not
-        engine.dispose()  # the next connections are made as below
-        protect(engine, patience)
+        if engine.dialect.name == "sqlite":
+            protect(engine, patience)  # what it says to a connection reads the file
+            engine.connect().close()
+        else:
+            engine.connect().close()  # without the patience that connections have from here on
+            protect(engine, patience)
         return engine
     except ImportError as error:
         remedy = f"its driver is not installed: pip install {error.name}"

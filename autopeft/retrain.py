@@ -82,6 +82,21 @@ class TrainedSummary:
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Changes:
+    """What is not as it was when the recipe was made.
+
+    Attributes:
+        hashes: of the task and the base model: the recipe's, and those found.
+        versions: the same of packages, of those whose versions differ.
+        warnings: what there is to say of it, a line each.
+    """
+
+    hashes: dict[str, dict[str, str]]
+    versions: dict[str, dict[str, str | None]]
+    warnings: tuple[str, ...]
+
+
 Listener = Callable[[int, TrialReport], None]
 
 
@@ -94,6 +109,7 @@ def retrain(
     listener: Listener = lambda seed, report: None,
     ray_address: str | None = None,
     merged: bool = False,
+    warn: Callable[[str], None] = lambda warning: None,
 ) -> TrainedSummary:
     """Train a recipe once for every seed and write the model of the best into a folder.
 
@@ -106,6 +122,7 @@ def retrain(
         listener: is told of every seed and its report as it comes in.
         ray_address: of a running cluster, for the executor ``ray``.
         merged: whether to write the model without modules too, folded into a plain transformers one.
+        warn: is told, before the training starts, of everything that has changed since the recipe was made.
 
     Raises:
         LossyExport: it is to be merged, and has modules that cannot be folded.
@@ -118,6 +135,9 @@ def retrain(
     base, task = _prepare(recipe, seeds)
     if merged:
         require_mergeable(recipe)
+    changes = _find_changes(recipe, base, task)
+    for warning in changes.warnings:
+        warn(warning)
     out.mkdir(parents=True, exist_ok=True)
     best: tuple[int, TrialReport] | None = None
     runs: dict[int, TrialReport] = {}
@@ -133,7 +153,7 @@ def retrain(
     if best is None:
         told = "\n".join(f"seed {seed}: {run.reason}: {run.detail}" for seed, run in sorted(runs.items()))
         raise AutopeftError(f"no seed could be trained:\n{told}")
-    summary = _summarise(recipe, base, task, dict(sorted(runs.items())), best[0], out)
+    summary = _summarise(recipe, task, changes, dict(sorted(runs.items())), best[0], out)
     _write(recipe, base, task, best, summary, merged)
     return summary
 
@@ -197,33 +217,23 @@ def _request(recipe: Recipe, seed: int) -> TrialRequest:
 
 
 def _summarise(
-    recipe: Recipe, base: BaseModel, task: TaskData, runs: dict[int, TrialReport], kept: int, out: Path
+    recipe: Recipe, task: TaskData, changes: _Changes, runs: dict[int, TrialReport], kept: int, out: Path
 ) -> TrainedSummary:
     finished = [run for run in runs.values() if run.state == "complete"]
     scores: dict[str, dict[str, Spread]] = {
         part: {name: _spread([run.metrics[part][name] for run in finished]) for name in finished[0].metrics[part]}
         for part in PARTS
     }
-    hashes = {
-        "task_hash": {"recipe": recipe.task.hash, "found": task.fingerprint},
-        "base_model_hash": {"recipe": recipe.base_model.hash, "found": base.fingerprint},
-    }
-    here = package_versions()
-    versions = {
-        name: {"recipe": recipe.versions.get(name), "found": version}
-        for name, version in here.items()
-        if recipe.versions.get(name) != version
-    }
     comparison = _compare(recipe, scores)
-    warnings = [*_changes(recipe, hashes, versions), *_failures(runs)]
+    warnings = [*changes.warnings, *_failures(runs)]
     facts = {
         "metric": task.metric,
         "kept_seed": kept,
         "scores": {part: {name: vars(s) for name, s in spreads.items()} for part, spreads in scores.items()},
         "runs": [{"seed": seed, **_run_facts(run)} for seed, run in runs.items()],
         "comparison": None if comparison is None else {**vars(comparison), "points": comparison.points},
-        **hashes,
-        "versions": versions,
+        **changes.hashes,
+        "versions": changes.versions,
         "warnings": warnings,
     }
     return TrainedSummary(out, task.metric, kept, scores, runs, comparison, tuple(warnings), facts)
@@ -246,7 +256,20 @@ def _compare(recipe: Recipe, scores: dict[str, dict[str, Spread]]) -> Comparison
     return None if now is None else Comparison(told.split, told.metric, now.mean, told.mean, told.confirmed)
 
 
-def _changes(
+def _find_changes(recipe: Recipe, base: BaseModel, task: TaskData) -> _Changes:
+    hashes = {
+        "task_hash": {"recipe": recipe.task.hash, "found": task.fingerprint},
+        "base_model_hash": {"recipe": recipe.base_model.hash, "found": base.fingerprint},
+    }
+    versions: dict[str, dict[str, str | None]] = {
+        name: {"recipe": recipe.versions.get(name), "found": version}
+        for name, version in package_versions().items()
+        if recipe.versions.get(name) != version
+    }
+    return _Changes(hashes, versions, tuple(_told(recipe, hashes, versions)))
+
+
+def _told(
     recipe: Recipe, hashes: dict[str, dict[str, str]], versions: dict[str, dict[str, str | None]]
 ) -> Iterator[str]:
     names = {"task_hash": f"the data of task {recipe.task.name!r}", "base_model_hash": f"{recipe.base_model.name!r}"}

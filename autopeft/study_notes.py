@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import optuna
 import structlog
 from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
 
 from autopeft.answer import PICKS, Answer, Row
 from autopeft.base_models import describe_model
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MOST_TRIALS = 200
 DRAWING_WIDTH = 100
 FRONT_GRAPH, HISTORY_GRAPH = "autopeft-front", "autopeft-hypervolume"
-PAGE = 1000
+MOST_POINTS = 1000  # of a graph
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$:>-])")
 log = structlog.get_logger("autopeft.study_notes")
 
@@ -41,16 +42,19 @@ def write_notes(store: Store, settings: Settings, record: SearchRecord) -> None:
     What goes wrong is logged and not raised: a search is worth more than what is noted of it.
     """
     try:
-        _write(store, settings, record)
+        storage = open_storage(settings.database_url)
+        try:
+            _write(store, storage, record)
+        finally:
+            storage.engine.dispose()
     except Exception as error:
         log.warning("no notes for Optuna's dashboard", search=record.id, error=repr(error))
 
 
-def _write(store: Store, settings: Settings, record: SearchRecord) -> None:
+def _write(store: Store, storage: BaseStorage, record: SearchRecord) -> None:
     # Needed at the end of a search alone, and with plotly, which takes seconds to load.
     from optuna_dashboard import save_note, save_plotly_graph_object  # noqa: PLC0415
 
-    storage = open_storage(settings.database_url)
     trials = read_trials(storage, record.name)
     if not trials:
         return
@@ -101,12 +105,9 @@ def _graphs(store: Store, record: SearchRecord, answer: Answer) -> Iterator[tupl
 
 
 def _history(store: Store, record: SearchRecord) -> Iterator[tuple[float, float]]:
-    last = 0
-    while events := store.events.after(record.id, last, PAGE):
-        last = events[-1].id
-        for event in events:
-            if event.kind == "progress" and event.body["phase"] == "search":
-                yield event.body["seconds"], event.body["hypervolume"]
+    for event in store.events.spread(record.id, "progress", MOST_POINTS):
+        if event.body["phase"] == "search":
+            yield event.body["seconds"], event.body["hypervolume"]
 
 
 def _noted(trials: Sequence[Trial], answer: Answer) -> list[Trial]:

@@ -30,8 +30,8 @@ from transformers.utils import logging
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.base_models import describe_model
-from autopeft.exporters import EXPORTERS, export
-from autopeft.exporters.opened import alpha, most_common, open_recipe
+from autopeft.exporters import EXPORTERS, Opened, export
+from autopeft.exporters.opened import alpha, most_common
 from autopeft.messages import TaskSpec
 from autopeft.modules.attach import Attachment
 from autopeft.modules.count import count_parameters
@@ -150,7 +150,7 @@ def lora_cases(tool: str, model: str, data: Path, number: int) -> Iterator[Case]
         architecture = uneven_lora(base.geometry.layers, chance) if i % 2 else space.sample(chance)[1]
         architecture = architecture.with_quantisation(("none", "none", "nf4", "int8")[i % 4])
         recipe = make_recipe(model, architecture, data)
-        opened = open_recipe(recipe)
+        opened = Opened(recipe)
         forms = {opened.path(p): [p.size, max(1, round(alpha(p)))] for p in opened.placements}
         if tool != "axolotl":  # which alone has ranks for single modules
             common = [most_common(form[i] for form in forms.values()) for i in (0, 1)]

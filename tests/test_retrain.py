@@ -152,6 +152,18 @@ def test_data_that_changed_since_is_a_warning_with_both_hashes(recipe, tmp_path,
     assert "data of task" in warning and recipe.task.hash in warning and found in warning
 
 
+def test_what_has_changed_is_told_before_anything_is_trained(recipe, tmp_path, table, made_up):
+    made_up({0: report(0.7), 1: FAILED})
+    table("task.csv", sentences(64, seed=1))
+    heard = []
+    summary = retrain(
+        recipe, [0, 1], tmp_path / "out", listener=lambda seed, run: heard.append(seed), warn=heard.append
+    )
+    assert sorted(heard[2:]) == [0, 1]
+    assert "data of task" in heard[0] and heard[1] == OTHER_TORCH
+    assert summary.warnings[:2] == tuple(heard[:2])  # and that a seed failed, which was not known by then
+
+
 def test_packages_of_the_recipes_own_versions_are_no_warning(recipe, tmp_path, made_up):
     made_up({0: report(0.7)})
     same = recipe.model_copy(update={"versions": package_versions()})

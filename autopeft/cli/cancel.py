@@ -8,7 +8,10 @@ from autopeft.cli.options import SearchName
 
 
 def command(search: SearchName) -> None:
-    """Cancel a search: runs under way finish, nothing more is started, what is done stays."""
+    """Cancel a search: nothing more is started, runs under way are ended, what is done stays.
+
+    A run that is ended is a failed trial with the reason `stopped`; with the executor `inline` it finishes first.
+    """
     from autopeft.cli.place import find_place
 
     found, ended = find_place().cancel(search)

@@ -10,12 +10,11 @@ from autopeft.cli.options import AsJson
 def command(as_json: AsJson = False) -> None:
     """List all searches, newest first; their ids, paths and options are in --json and `autopeft show`."""
     import json
-    from datetime import UTC, datetime
 
     from rich.console import Console
 
     from autopeft.cli.place import find_place
-    from autopeft.cli.tables import print_table
+    from autopeft.cli.tables import print_table, time_text
 
     searches = find_place().searches()
     if as_json:
@@ -32,7 +31,7 @@ def command(as_json: AsJson = False) -> None:
             _short(one["spec"]["task"]["name"]),
             _short(one["spec"]["space"]),
             one["spec"]["budget"],
-            datetime.fromtimestamp(one["created"], UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
+            time_text(one["created"]),
         )
         for one in searches
     ]

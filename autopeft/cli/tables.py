@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Protocol
 
 from rich.console import Console
@@ -62,6 +63,11 @@ def _rows(title: str, answer: Answer, rows: Iterable[Row], note: Callable[[Row],
 def score_text(row: Row) -> str:
     """Return a row's score, with its deviation where there is one."""
     return f"{row.score:.4f}" if row.score_std is None else f"{row.score:.4f} ± {row.score_std:.4f}"
+
+
+def time_text(seconds: float) -> str:
+    """Return a time, in seconds since 1970, by this machine's clock and to the minute."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 class Described(Protocol):

@@ -45,11 +45,10 @@ def create(
 def list_tokens(as_json: AsJson = False) -> None:
     """List all tokens, without their secrets."""
     import json
-    from datetime import UTC, datetime
 
     from rich.console import Console
 
-    from autopeft.cli.tables import print_table
+    from autopeft.cli.tables import print_table, time_text
 
     tokens = _store().tokens.list()
     if as_json:
@@ -60,7 +59,7 @@ def list_tokens(as_json: AsJson = False) -> None:
             token.id,
             token.owner,
             ", ".join(token.scopes),
-            datetime.fromtimestamp(token.created, UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
+            time_text(token.created),
             "revoked" if token.revoked else "valid",
         )
         for token in tokens

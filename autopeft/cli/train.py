@@ -51,12 +51,15 @@ def command(
         outcome = f"failed ({report.reason})" if report.state == "failed" else f"{report.seconds:.1f} s"
         print(f"seed {seed}: {outcome}", file=sys.stderr)
 
+    def warn(warning: str) -> None:
+        print(f"warning: {warning}", file=sys.stderr)
+
     address = Settings.from_environment().ray_address
     summary = retrain(
-        read_recipe(recipe), range(seeds), out, executor, workers, listener, ray_address=address, merged=merge
+        read_recipe(recipe), range(seeds), out, executor, workers, listener, address, merged=merge, warn=warn
     )
     for warning in summary.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning)
     if as_json:
         print((summary.folder / "metrics.json").read_text(encoding="utf-8"))
         return

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from autopeft.child import tied
+from autopeft.child import end, tied
 from autopeft.errors import ServiceUnreachable
 
 KNOCK_SECONDS = 5.0
@@ -60,12 +60,7 @@ class Node:
 
     def stop(self) -> None:
         """Leave the cluster; what runs here for it is ended."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, STOP_SECONDS)
 
 
 def knock(address: str) -> None:

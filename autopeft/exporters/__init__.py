@@ -7,11 +7,12 @@ from pathlib import Path
 from autopeft import registry
 from autopeft.errors import InvalidInput, LossyExport, Problem
 from autopeft.exporters.base import Exporter, Fit
+from autopeft.exporters.opened import Opened
 from autopeft.exporters.readme import describe_exports
 from autopeft.recipe import Recipe
 from autopeft.storage import write_atomically
 
-__all__ = ["EXPORTERS", "Exporter", "Fit", "export", "export_all", "fits"]
+__all__ = ["EXPORTERS", "Exporter", "Fit", "Opened", "export", "export_all", "fits", "render"]
 
 EXPORTERS: registry.Registry[Exporter] = registry.EXPORTERS
 README = "README.md"
@@ -27,30 +28,45 @@ def fits(recipe: Recipe, weights: Path | None = None) -> dict[str, Fit]:
     Raises:
         InvalidInput: the recipe's base model is not to be had any more, or is another one.
     """
-    return {name: exporter.fit(recipe, weights) for name, exporter in EXPORTERS.all().items()}
+    return _fits(Opened(recipe, weights))
 
 
-def export(recipe: Recipe, format_name: str, weights: Path | None, out: Path, allow_lossy: bool = False) -> list[Path]:
-    """Write a recipe in a format and return the files.
+def render(recipe: Recipe, format_name: str, weights: Path | None, allow_lossy: bool = False) -> dict[str, bytes]:
+    """Return what a recipe's files in a format contain, by their names.
 
     Args:
         recipe: what to write.
         format_name: one of ``EXPORTERS.names``.
-        weights: safetensors file of the trained tensors, or None to write what a training elsewhere needs.
-        out: folder, created if need be; files of the same names are replaced.
+        weights: safetensors file of the trained tensors, or None for what a training elsewhere needs.
         allow_lossy: write what the format can hold, with a list of what it cannot.
 
     Raises:
-        InvalidInput: there is no such format, or the weights are missing or another architecture's.
-        LossyExport: the format cannot hold the recipe; nothing was written.
+        InvalidInput: there is no such format, or the base model or the weights are missing, or other ones.
+        LossyExport: the format cannot hold the recipe.
     """
-    exporter = EXPORTERS.get(format_name)
-    _check(weights, out)
-    fit = exporter.fit(recipe, weights)
+    exporter, opened = EXPORTERS.get(format_name), Opened(recipe, weights)
+    fit = exporter.fit(opened)
     if not fit.writes(allow_lossy):
         remedy = "" if fit.obstacles else "--allow-lossy writes it nevertheless, with this list in it"
         raise LossyExport(format_name, fit.reasons, remedy)
-    return _write(exporter.files(recipe, weights), out)
+    return exporter.files(opened)
+
+
+def export(recipe: Recipe, format_name: str, weights: Path | None, out: Path, allow_lossy: bool = False) -> list[Path]:
+    """Write a recipe in a format, as :func:`render` gives it, and return the files.
+
+    Args:
+        recipe: what to write.
+        format_name: one of ``EXPORTERS.names``.
+        weights: as :func:`render` takes it.
+        out: folder, created if need be; files of the same names are replaced.
+        allow_lossy: the same.
+
+    Raises:
+        InvalidInput, LossyExport: as :func:`render` does; nothing was written.
+    """
+    _check(weights, out)
+    return _write(render(recipe, format_name, weights, allow_lossy), out)
 
 
 def export_all(recipe: Recipe, weights: Path | None, out: Path, allow_lossy: bool = False) -> list[Path]:
@@ -66,14 +82,19 @@ def export_all(recipe: Recipe, weights: Path | None, out: Path, allow_lossy: boo
         InvalidInput: the base model or the weights are missing, or other ones; nothing was written.
     """
     _check(weights, out)
-    found = fits(recipe, weights)
+    opened = Opened(recipe, weights)
+    found = _fits(opened)
     written = [name for name, fit in found.items() if fit.writes(allow_lossy)]
-    contents = {name: EXPORTERS.get(name).files(recipe, weights) for name in written}
+    contents = {name: EXPORTERS.get(name).files(opened) for name in written}
     readme = describe_exports(recipe, EXPORTERS.all(), found, written)
     paths = _write({README: readme.encode()}, out)
     for name, files in contents.items():
         paths += _write(files, out / name)
     return paths
+
+
+def _fits(opened: Opened) -> dict[str, Fit]:
+    return {name: exporter.fit(opened) for name, exporter in EXPORTERS.all().items()}
 
 
 def _check(weights: Path | None, out: Path) -> None:

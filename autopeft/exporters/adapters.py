@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from autopeft.architecture import Placement
 from autopeft.exporters.base import Exporter, Fit
-from autopeft.exporters.opened import Opened, alpha, most_common, open_recipe
+from autopeft.exporters.opened import Opened, alpha, most_common
 from autopeft.modules.plan import full_options
-from autopeft.recipe import Recipe
 
 FILE = "adapter_config.json"
 TOOL = "adapters 1.3.0"
@@ -37,8 +35,7 @@ MATRICES = {"attention.query": "q", "attention.key": "k", "attention.value": "v"
 LINEARS = {**MATRICES, "ffn.in": "intermediate_lora", "ffn.out": "output_lora"}
 
 
-def _fit(recipe: Recipe, weights: Path | None) -> Fit:
-    opened = open_recipe(recipe)
+def _fit(opened: Opened) -> Fit:
     placements = opened.placements
     obstacles = [
         *_of_model(opened),
@@ -111,16 +108,15 @@ def _gate_losses(placements: Iterable[Placement]) -> list[str]:
     return [f"gates of {name}: adapters takes one for all tokens of a row, the padding included" for name in gated]
 
 
-def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
-    opened = open_recipe(recipe)
+def _files(opened: Opened) -> dict[str, bytes]:
     configs = [*_bottlenecks(opened), *_loras(opened), *_prefixes(opened)]
     document = {
         "config": configs[0] if len(configs) == 1 else {"architecture": "union", "configs": configs},
-        "model_name": recipe.base_model.name,
+        "model_name": opened.recipe.base_model.name,
         "model_type": opened.attachment.geometry.model_type,
         "hidden_size": opened.attachment.geometry.width,
         "version": TOOL.replace(" ", "."),
-        "what is not as in the recipe": list(_fit(recipe, weights).losses),
+        "what is not as in the recipe": list(_fit(opened).losses),
     }
     return {FILE: (json.dumps(document, indent=2) + "\n").encode()}
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from autopeft.base_models import find_model
-from autopeft.exporters.base import Exporter, Fit
-from autopeft.exporters.language import ROWS, language_fit, training_numbers, whole_alpha, write_yaml
-from autopeft.exporters.opened import open_recipe
+from autopeft.exporters.language import ROWS, language_exporter, training_numbers, whole_alpha
+from autopeft.exporters.opened import Opened
 from autopeft.exporters.peft import lora_config
-from autopeft.recipe import Recipe
 
-FILE = "axolotl.yaml"
-TOOL = "axolotl 0.19.0"
-COMMAND = f"axolotl train {FILE}"
 STORED: dict[str, dict[str, Any]] = {
     "none": {"adapter": "lora"},
     "int8": {"adapter": "lora", "load_in_8bit": True},
@@ -27,12 +21,8 @@ STORED: dict[str, dict[str, Any]] = {
 PRECISION = {"auto": "auto", "bfloat16": True, "float32": False}
 
 
-def _fit(recipe: Recipe, weights: Path | None) -> Fit:
-    return language_fit(open_recipe(recipe), "axolotl", pattern=True)
-
-
-def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
-    opened = open_recipe(recipe)
+def _document(opened: Opened) -> dict[str, Any]:
+    recipe = opened.recipe
     lora, model = lora_config(opened), recipe.base_model
     document = {
         "base_model": find_model(opened.address).location,
@@ -67,14 +57,15 @@ def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
         "bf16": PRECISION[recipe.training.precision],
         "output_dir": "trained",
     }
-    kept = {name: value for name, value in document.items() if value != {}}
-    return {FILE: write_yaml(recipe, TOOL, COMMAND, _fit(recipe, weights), kept)}
+    return {name: value for name, value in document.items() if value != {}}
 
 
-EXPORTER = Exporter(
+EXPORTER = language_exporter(
+    "axolotl",
     summary="YAML for axolotl; LoRA on a causal language model, without the task head",
-    tool=TOOL,
-    usage=f"# first make {ROWS}, as {FILE} says\n{COMMAND}",
-    fit=_fit,
-    files=_files,
+    tool="axolotl 0.19.0",
+    file="axolotl.yaml",
+    command="axolotl train axolotl.yaml",
+    document=_document,
+    pattern=True,
 )

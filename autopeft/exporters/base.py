@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from autopeft.recipe import Recipe
+from autopeft.exporters.opened import Opened
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,6 @@ class Fit:
 class Exporter:
     """One format.
 
-    ``fit`` and ``files`` take the recipe and a safetensors file of trained tensors, named as
-    :meth:`autopeft.modules.attach.Attachment.state_dict` names them, or None.
-
     Attributes:
         summary: one line for people.
         tool: what reads it and the version that it was written for, as ``trl 1.16.0``.
@@ -50,5 +46,5 @@ class Exporter:
     summary: str
     tool: str
     usage: str
-    fit: Callable[[Recipe, Path | None], Fit]
-    files: Callable[[Recipe, Path | None], dict[str, bytes]]
+    fit: Callable[[Opened], Fit]
+    files: Callable[[Opened], dict[str, bytes]]

@@ -7,12 +7,13 @@ stored go into their files; its task head does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from autopeft.exporters.base import Fit
+from autopeft.exporters.base import Exporter, Fit
 from autopeft.exporters.opened import Opened, alpha, most_common
 from autopeft.exporters.peft import peft_obstacles
 from autopeft.recipe import Recipe
@@ -22,14 +23,42 @@ CAUSAL = frozenset({"gpt2", "llama", "mistral", "opt", "qwen2", "qwen3"})
 ROWS = "rows.jsonl"
 
 
-def language_fit(opened: Opened, tool: str, *, pattern: bool) -> Fit:
-    """Return how a recipe fits a tool that fine-tunes language models with LoRA.
+def language_exporter(
+    name: str,
+    *,
+    summary: str,
+    tool: str,
+    file: str,
+    command: str,
+    document: Callable[[Opened], dict[str, Any]],
+    pattern: bool = False,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+) -> Exporter:
+    """Return the format of a tool that fine-tunes language models with LoRA from a YAML file.
 
     Args:
-        opened: the recipe.
-        tool: its name.
+        name: of the tool, in sentences.
+        summary: one line for people.
+        tool: what reads the file and the version that it was written for.
+        file: name of the YAML file.
+        command: what to type.
+        document: returns what the file holds of a recipe.
         pattern: whether modules may have ranks and alphas of their own.
+        beside: further files by name, the same for every recipe.
     """
+
+    def fit(opened: Opened) -> Fit:
+        return _fit(opened, name, pattern)
+
+    def files(opened: Opened) -> dict[str, bytes]:
+        header = _header(opened.recipe, tool, command, fit(opened))
+        return {file: _yaml(header, document(opened)), **beside}
+
+    usage = f"# first make {ROWS}, as {file} says\n{command}"
+    return Exporter(summary=summary, tool=tool, usage=usage, fit=fit, files=files)
+
+
+def _fit(opened: Opened, tool: str, pattern: bool) -> Fit:
     recipe = opened.recipe
     family = opened.attachment.geometry.model_type
     obstacles = list(peft_obstacles(opened))
@@ -99,8 +128,8 @@ def training_numbers(opened: Opened) -> dict[str, Any]:
     }
 
 
-def write_yaml(recipe: Recipe, tool: str, command: str, fit: Fit, document: Mapping[str, Any]) -> bytes:
-    """Return a YAML file with a header: what it is, what to type, which rows it needs, and what it loses."""
+def _header(recipe: Recipe, tool: str, command: str, fit: Fit) -> list[str]:
+    """Return what the file is, what to type, which rows it needs, and what it loses, a line each."""
     columns = "text" if len(recipe.task.text) < 2 else "both texts"
     header = [
         f"{recipe.architecture.summary()}, from AutoPEFT's search {recipe.search.name!r}, for {tool}.",
@@ -110,5 +139,9 @@ def write_yaml(recipe: Recipe, tool: str, command: str, fit: Fit, document: Mapp
     ]
     if fit.losses:
         header += ["What is not as in the recipe:", *(f"- {loss}" for loss in fit.losses)]
-    text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, width=110)
+    return header
+
+
+def _yaml(header: list[str], document: dict[str, Any]) -> bytes:
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     return ("".join(f"# {' '.join(line.split())}\n" for line in header) + text).encode()

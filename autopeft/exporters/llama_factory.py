@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from autopeft.base_models import find_model
-from autopeft.exporters.base import Exporter, Fit
-from autopeft.exporters.language import ROWS, language_fit, training_numbers, whole_alpha, write_yaml
-from autopeft.exporters.opened import open_recipe
+from autopeft.exporters.language import ROWS, language_exporter, training_numbers, whole_alpha
+from autopeft.exporters.opened import Opened
 from autopeft.exporters.peft import lora_config
-from autopeft.recipe import Recipe
 
-FILE, DATA = "llama-factory.yaml", "dataset_info.json"
-TOOL = "llamafactory 0.9.5"
-COMMAND = f"llamafactory-cli train {FILE}"
 STORED: dict[str, dict[str, Any]] = {
     "none": {},
     "int8": {"quantization_bit": 8, "quantization_method": "bnb"},
@@ -26,17 +20,13 @@ STORED: dict[str, dict[str, Any]] = {
         "double_quantization": True,
     },
 }
-COLUMNS = {"prompt": "prompt", "response": "completion"}
+DATA = {"rows": {"file_name": ROWS, "columns": {"prompt": "prompt", "response": "completion"}}}
 
 
-def _fit(recipe: Recipe, weights: Path | None) -> Fit:
-    return language_fit(open_recipe(recipe), "LLaMA-Factory", pattern=False)
-
-
-def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
-    opened = open_recipe(recipe)
+def _document(opened: Opened) -> dict[str, Any]:
+    recipe = opened.recipe
     lora, model = lora_config(opened), recipe.base_model
-    document = {
+    return {
         "model_name_or_path": find_model(opened.address).location,
         **({"model_revision": model.hash} if model.location == "hub" else {}),
         **STORED[recipe.architecture.quantisation],
@@ -59,17 +49,14 @@ def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
         "bf16": recipe.training.precision != "float32",
         "output_dir": "trained",
     }
-    data = {"rows": {"file_name": ROWS, "columns": COLUMNS}}
-    return {
-        FILE: write_yaml(recipe, TOOL, COMMAND, _fit(recipe, weights), document),
-        DATA: (json.dumps(data, indent=2) + "\n").encode(),
-    }
 
 
-EXPORTER = Exporter(
+EXPORTER = language_exporter(
+    "LLaMA-Factory",
     summary="YAML for LLaMA-Factory; LoRA of one rank on a causal language model, without the task head",
-    tool=TOOL,
-    usage=f"# first make {ROWS}, as {FILE} says\n{COMMAND}",
-    fit=_fit,
-    files=_files,
+    tool="llamafactory 0.9.5",
+    file="llama-factory.yaml",
+    command="llamafactory-cli train llama-factory.yaml",
+    document=_document,
+    beside={"dataset_info.json": (json.dumps(DATA, indent=2) + "\n").encode()},
 )

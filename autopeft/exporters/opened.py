@@ -1,4 +1,4 @@
-"""A recipe beside its base model: paths and learning rates of its modules, as the formats write them."""
+"""What is exported: a recipe beside its base model, with paths and learning rates as the formats write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from autopeft.architecture import Placement
@@ -21,19 +22,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Opened:
-    """The recipe's architecture as modules of its base model, none of them with weights; made by :func:`open_recipe`.
+    """A recipe, which is put beside its base model when something is first asked that depends on it.
 
     Attributes:
-        recipe: whose.
-        attachment: on the base model, on the ``meta`` device.
-        settings: the recipe's, with those that the architecture brings in their place.
-        fidelity: the same.
+        recipe: what is exported.
+        weights: safetensors file of its trained tensors, named as
+            :meth:`autopeft.modules.attach.Attachment.state_dict` names them; None where it is untrained.
     """
 
     recipe: Recipe
-    attachment: Attachment
-    settings: TrainingSettings
-    fidelity: Fidelity
+    weights: Path | None = None
+
+    @cached_property
+    def attachment(self) -> Attachment:
+        """The architecture as modules of the base model, all on the ``meta`` device.
+
+        Raises:
+            InvalidInput: the base model is not to be had any more, or is another one.
+        """
+        base = describe_model(self.address)
+        base.require(self.recipe.base_model.hash)
+        model = empty_model(self.address, len(self.recipe.task.labels) or 1)
+        return Attachment(model, self.recipe.architecture, base.geometry)
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """The recipe's, with those that the architecture brings in their place."""
+        return self._request.chosen_training
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """The recipe's, with the architecture's own number of epochs if it brings one."""
+        return self._request.chosen_fidelity
 
     @property
     def placements(self) -> tuple[Placement, ...]:
@@ -79,26 +99,17 @@ class Opened:
         rates = {p.key: by_parameter[id(next(modules[p.key].parameters()))] for p in self.placements}
         return {"head": by_parameter[id(next(iter(self.attachment.head.values())))], **rates}
 
-
-def open_recipe(recipe: Recipe) -> Opened:
-    """Put a recipe beside its base model, whose weights are not loaded.
-
-    Raises:
-        InvalidInput: the base model is not to be had any more, or is another one.
-    """
-    base = describe_model(recipe.base_model.address)
-    base.require(recipe.base_model.hash)
-    model = empty_model(recipe.base_model.address, len(recipe.task.labels) or 1)
-    request = TrialRequest(
-        key=recipe.name,
-        model=recipe.base_model.address,
-        task=recipe.task.spec,
-        architecture=recipe.architecture.to_dict(),
-        fidelity=recipe.training.fidelity,
-        training=recipe.training.settings,
-    )
-    attachment = Attachment(model, recipe.architecture, base.geometry)
-    return Opened(recipe, attachment, request.chosen_training, request.chosen_fidelity)
+    @property
+    def _request(self) -> TrialRequest:
+        recipe = self.recipe
+        return TrialRequest(
+            key=recipe.name,
+            model=self.address,
+            task=recipe.task.spec,
+            architecture=recipe.architecture.to_dict(),
+            fidelity=recipe.training.fidelity,
+            training=recipe.training.settings,
+        )
 
 
 def alpha(placement: Placement) -> float | int:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from autopeft.exporters.base import Exporter, Fit
-from autopeft.recipe import HEADER, SCHEMA, Recipe, dump_recipe
+from autopeft.exporters.opened import Opened
+from autopeft.recipe import HEADER, SCHEMA, dump_recipe
 
 FILE = "recipe.yaml"
 
 
-def _fit(recipe: Recipe, weights: Path | None) -> Fit:
+def _fit(opened: Opened) -> Fit:
     return Fit()
 
 
-def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
-    return {FILE: (HEADER.format(name=FILE) + dump_recipe(recipe)).encode()}
+def _files(opened: Opened) -> dict[str, bytes]:
+    return {FILE: (HEADER.format(name=FILE) + dump_recipe(opened.recipe)).encode()}
 
 
 EXPORTER = Exporter(

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from autopeft.architecture import Placement
 from autopeft.errors import InvalidInput
 from autopeft.exporters import script_text
 from autopeft.exporters.base import Exporter, Fit
-from autopeft.exporters.opened import Opened, alpha, open_recipe
+from autopeft.exporters.opened import Opened, alpha
 from autopeft.exporters.peft import peft_obstacles, scales_input
 from autopeft.recipe import Recipe
 from autopeft.tasks.file import TASK_SOURCE as FILES
@@ -38,8 +37,8 @@ METRICS = {
 }
 
 
-def _fit(recipe: Recipe, weights: Path | None) -> Fit:
-    opened = open_recipe(recipe)
+def _fit(opened: Opened) -> Fit:
+    recipe = opened.recipe
     if _form(opened) is None and recipe.architecture.quantisation != "none":
         return Fit(("the trainer of transformers refuses a quantised base whose modules are not peft's",))
     if FILES.accepts(recipe.task.name):
@@ -50,8 +49,8 @@ def _fit(recipe: Recipe, weights: Path | None) -> Fit:
     return Fit()
 
 
-def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
-    opened = open_recipe(recipe)
+def _files(opened: Opened) -> dict[str, bytes]:
+    recipe = opened.recipe
     form, reads_files = _form(opened), FILES.accepts(recipe.task.name)
     top = [
         _docstring(opened, form, reads_files),
@@ -60,6 +59,7 @@ def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
     ]
     parts = [
         (script_text.FILES if reads_files else script_text.AUTOPEFT_TASK).strip(),
+        script_text.DTYPE.strip(),
         _loading(opened, form),
         *([script_text.PEFT_HEAD.strip()] if form else []),
         {"lora": script_text.LORA, "ia3": script_text.IA3, None: script_text.AUTOPEFT_MODULES}[form].strip(),
@@ -149,7 +149,7 @@ def _numbers(opened: Opened, form: str | None, reads_files: bool) -> str:
         "OUT": _Code('Path(sys.argv[1] if len(sys.argv) > 1 else "trained")'),
         "MODEL": _Code("str(get_model_path())") if model.location == "bundled" else name,
         "REVISION": revision or "main",
-        "DTYPE": _dtype(recipe),
+        "PRECISION": recipe.training.precision,
         **(_columns(recipe) if reads_files else {"TASK": task.spec.model_dump(exclude_defaults=True)}),
         "TASK_HASH": task.hash,
         "LABELS": list(task.labels),
@@ -231,24 +231,15 @@ def _columns(recipe: Recipe) -> dict[str, Any]:
     return {"DATA": task.name, "ENCODING": encoding, "TEXT": list(text), "TARGET": target, "NAMES": dict(SPLITS)}
 
 
-def _dtype(recipe: Recipe) -> _Code | str:
-    if recipe.training.precision != "auto":
-        return recipe.training.precision
-    return _Code(
-        '"bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) '
-        'else "float32"'
-    )
-
-
 def _loading(opened: Opened, form: str | None) -> str:
-    options = ["dtype=getattr(torch, DTYPE)", "use_safetensors=True", "ignore_mismatched_sizes=True"]
+    options = ["dtype=pick_dtype()", "use_safetensors=True", "ignore_mismatched_sizes=True"]
     skipped = f"llm_int8_skip_modules={json.dumps(opened.head)}"
     quantisation = {
         "none": None,
         "int8": f"load_in_8bit=True, {skipped}",
         "nf4": (
             f'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, '
-            f"bnb_4bit_compute_dtype=getattr(torch, DTYPE), {skipped}"
+            f"bnb_4bit_compute_dtype=pick_dtype(), {skipped}"
         ),
     }[opened.recipe.architecture.quantisation]
     if quantisation:

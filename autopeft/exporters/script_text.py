@@ -1,7 +1,7 @@
 """The parts of the script that :mod:`autopeft.exporters.script` puts together; none of them depends on the recipe.
 
 A script is: what it says of itself, the imports, the recipe's numbers (both made for the recipe), one way to get the
-data, one way to put the modules on, and the training.
+data, the type of the base model, one way to put the modules on, and the training.
 """
 
 FILES = '''
@@ -86,6 +86,19 @@ def load_splits():
         name: ([list(texts) for texts in (part.first, part.second) if texts is not None], part.targets)
         for name, part in parts.items()
     }
+'''
+
+DTYPE = '''
+def pick_dtype():
+    """Return the type of the frozen base model, by the rule of `autopeft train`; what trains is float32."""
+    if PRECISION != "auto":
+        return getattr(torch, PRECISION)
+    if torch.cuda.is_available():
+        faster = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        cpu = torch.cpu.get_capabilities()
+        faster = cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+    return torch.bfloat16 if faster else torch.float32
 '''
 
 LORA = '''

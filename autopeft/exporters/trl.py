@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from autopeft.base_models import find_model
-from autopeft.exporters.base import Exporter, Fit
-from autopeft.exporters.language import ROWS, language_fit, training_numbers, whole_alpha, write_yaml
-from autopeft.exporters.opened import open_recipe
+from autopeft.exporters.language import ROWS, language_exporter, training_numbers, whole_alpha
+from autopeft.exporters.opened import Opened
 from autopeft.exporters.peft import lora_config
-from autopeft.recipe import Recipe
 
-FILE = "trl.yaml"
-TOOL = "trl 1.16.0"
-COMMAND = f"trl sft --config {FILE}"
 STORED: dict[str, dict[str, Any]] = {
     "none": {},
     "int8": {"load_in_8bit": True},
@@ -22,15 +16,11 @@ STORED: dict[str, dict[str, Any]] = {
 }
 
 
-def _fit(recipe: Recipe, weights: Path | None) -> Fit:
-    return language_fit(open_recipe(recipe), "trl", pattern=False)
-
-
-def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
-    opened = open_recipe(recipe)
+def _document(opened: Opened) -> dict[str, Any]:
+    recipe = opened.recipe
     lora, model = lora_config(opened), recipe.base_model
     bfloat16 = recipe.training.precision != "float32"
-    document = {
+    return {
         "model_name_or_path": find_model(opened.address).location,
         **({"model_revision": model.hash} if model.location == "hub" else {}),
         **STORED[recipe.architecture.quantisation],
@@ -50,13 +40,13 @@ def _files(recipe: Recipe, weights: Path | None) -> dict[str, bytes]:
         "bf16": bfloat16,
         "output_dir": "trained",
     }
-    return {FILE: write_yaml(recipe, TOOL, COMMAND, _fit(recipe, weights), document)}
 
 
-EXPORTER = Exporter(
+EXPORTER = language_exporter(
+    "trl",
     summary="YAML for `trl sft`; LoRA of one rank on a causal language model, without the task head",
-    tool=TOOL,
-    usage=f"# first make {ROWS}, as {FILE} says\n{COMMAND}",
-    fit=_fit,
-    files=_files,
+    tool="trl 1.16.0",
+    file="trl.yaml",
+    command="trl sft --config trl.yaml",
+    document=_document,
 )

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from autopeft.answer import Answer
 from autopeft.architecture import Architecture
-from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem
+from autopeft.errors import AutopeftError, InvalidInput, LossyExport, NoFeasibleArchitecture, Problem
 from autopeft.messages import SearchSpec
 from autopeft.recipe import Recipe
 
@@ -194,13 +194,12 @@ def fits(recipe: Recipe, weights: Path | None) -> list[dict[str, Any]]:
 
 def export(recipe: Recipe, format_name: str, weights: Path | None, allow_lossy: bool) -> Export:
     """Return a recipe in a format, or why it is not written."""
-    from autopeft.exporters import EXPORTERS  # noqa: PLC0415 - torch
+    from autopeft import exporters  # noqa: PLC0415 - torch
 
-    exporter = EXPORTERS.get(format_name)
-    fit = exporter.fit(recipe, weights)
-    if not fit.writes(allow_lossy):
-        return Export(fit.reasons, {})
-    return Export((), exporter.files(recipe, weights))
+    try:
+        return Export((), exporters.render(recipe, format_name, weights, allow_lossy))
+    except LossyExport as error:
+        return Export(error.losses, {})
 
 
 def plot(answer: Answer, format_name: str) -> bytes:

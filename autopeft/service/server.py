@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import urllib.parse
 from pathlib import Path
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from autopeft.child import tied
+from autopeft import child
 from autopeft.errors import Conflict, InvalidInput, Problem
 from autopeft.service.security import LOOPBACK
 from autopeft.settings import Settings, read_variable
@@ -108,13 +106,8 @@ class OwnController:
         """Let it finish the runs under way, for a while, and end it."""
         self._ending.set()
         self._thread.join()
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        if self._process is not None:
+            child.end(self._process, END_SECONDS)
         self._folder.cleanup()
 
     def _keep(self) -> None:
@@ -130,7 +123,7 @@ class OwnController:
                 wait = min(2 * wait, MOST_RESTART_SECONDS)
             # In a session of its own: Ctrl-C is for the service, which then ends it.
             self._process = subprocess.Popen(
-                tied(sys.executable, "-m", "autopeft", "controller"),
+                child.tied(sys.executable, "-m", "autopeft", "controller"),
                 cwd=self._folder.name,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -148,22 +141,5 @@ def _read(path: Path) -> str:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """Return the controller's environment, which means the same in any folder, and holds no token."""
-    own = ("AUTOPEFT_HOME", "AUTOPEFT_DATABASE_URL", "AUTOPEFT_RAY_ADDRESS", "AUTOPEFT_TOKEN")
-    left_out = {*own, *(f"{name}_FILE" for name in own)}
-    environment = {name: value for name, value in os.environ.items() if name not in left_out}
-    environment["AUTOPEFT_HOME"] = str(settings.home)
-    environment["AUTOPEFT_DATABASE_URL"] = _absolute(settings.database_url)
-    if settings.ray_address is not None:
-        environment["AUTOPEFT_RAY_ADDRESS"] = settings.ray_address
-    if "PYTHONPATH" in environment:
-        places = environment["PYTHONPATH"].split(os.pathsep)
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in places)
-    return environment
-
-
-def _absolute(url: str) -> str:
-    """Return the URL of a database so that it is the same in any folder."""
-    kind, found, path = url.partition(":///")
-    if not found or not kind.startswith("sqlite") or path.startswith("/") or not path:
-        return url
-    return f"{kind}:///{urllib.parse.quote(str(Path(urllib.parse.unquote(path)).resolve()))}"
+    tokens = ("AUTOPEFT_TOKEN", "AUTOPEFT_TOKEN_FILE")
+    return {name: value for name, value in settings.environment().items() if name not in tokens}

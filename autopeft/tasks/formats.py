@@ -87,20 +87,28 @@ def _csv(path: Path, encoding: str, rows: int | None) -> Iterator[Table]:
 
 
 def _tsv(path: Path, encoding: str, rows: int | None) -> Iterator[Table]:
-    return _delimited(path, encoding, "\t", _quoting(path, encoding), rows)
+    # Parts are given out before the rest is read: for them the file is looked at first, and then read again.
+    looked_at = CHECKED_ROWS if rows else None
+    table = _last_if_quoted(_delimited(path, encoding, "\t", csv.QUOTE_MINIMAL, looked_at))
+    if table is None:
+        yield from _delimited(path, encoding, "\t", csv.QUOTE_NONE, rows)
+    elif rows is None:
+        yield table
+    else:
+        yield from _delimited(path, encoding, "\t", csv.QUOTE_MINIMAL, rows)
 
 
-def _quoting(path: Path, encoding: str) -> Literal[0, 3]:
-    """Return how the quotes of a TSV file are meant: as such, or as plain characters."""
+def _last_if_quoted(tables: Iterator[Table]) -> Table | None:
+    """Return the last table of a TSV file whose quotes are meant as such; None where they are plain characters."""
     try:
-        for table in _delimited(path, encoding, "\t", csv.QUOTE_MINIMAL, CHECKED_ROWS):
+        for table in tables:
             fields = (str(field) for name in table.names for field in table.read(name))
             # A field that holds both was made of several rows: its quotes were not meant as such.
             if any("\t" in field and "\n" in field for field in fields):
-                return csv.QUOTE_NONE
+                return None
     except InvalidInput:
-        return csv.QUOTE_NONE  # reading it without quotes says what is wrong, if it still is
-    return csv.QUOTE_MINIMAL
+        return None  # reading it without quotes says what is wrong, if it still is
+    return table
 
 
 def _delimited(path: Path, encoding: str, delimiter: str, quoting: Literal[0, 3], rows: int | None) -> Iterator[Table]:

@@ -3,8 +3,9 @@
 import pytest
 
 from autopeft.architecture import Architecture, Placement
+from autopeft.base_models import empty_model
 from autopeft.errors import InvalidInput, LossyExport
-from autopeft.exporters import EXPORTERS, Exporter, Fit, export, export_all, fits
+from autopeft.exporters import EXPORTERS, Exporter, Fit, Opened, export, export_all, fits
 from autopeft.messages import TaskSpec
 from autopeft.recipe import read_recipe
 
@@ -21,7 +22,7 @@ def test_a_format_says_what_it_is_and_writes_what_it_says(name, recipe, tmp_path
     exporter = EXPORTERS.get(name)
     assert isinstance(exporter, Exporter) and exporter.summary and exporter.tool and exporter.usage
     out = tmp_path / "new" / "folder"
-    if not exporter.fit(recipe, None).writes(allow_lossy=True):
+    if not exporter.fit(Opened(recipe)).writes(allow_lossy=True):
         with pytest.raises(LossyExport):
             export(recipe, name, None, out, allow_lossy=True)
         assert not out.exists()
@@ -101,6 +102,20 @@ def test_all_formats_at_once_write_lossy_ones_where_that_is_allowed(make_recipe,
     assert "392 parameters more" in (tmp_path / "strict" / "README.md").read_text()
     export_all(recipe, None, tmp_path / "lossy", allow_lossy=True)
     assert "392 parameters more" in (tmp_path / "lossy" / "adapters" / "adapter_config.json").read_text()
+
+
+def test_all_formats_share_one_look_at_the_base_model_and_the_recipe_alone_needs_none(
+    make_recipe, tmp_path, monkeypatch
+):
+    opened = []
+    monkeypatch.setattr(
+        "autopeft.exporters.opened.empty_model", lambda *model: opened.append(model) or empty_model(*model)
+    )
+    recipe = make_recipe("minilm", TaskSpec(name="docstrings"), LORA)
+    export(recipe, "recipe", None, tmp_path / "alone")
+    assert not opened
+    export_all(recipe, None, tmp_path / "all")
+    assert len(opened) == 1
 
 
 def test_bad_input_is_refused_before_anything_is_written(recipe, tmp_path):

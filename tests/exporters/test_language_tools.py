@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.errors import LossyExport
-from autopeft.exporters import EXPORTERS, export, fits
+from autopeft.exporters import EXPORTERS, Opened, export, fits
 from autopeft.messages import TaskSpec
 
 KNOWN = json.loads(Path(__file__).with_name("known_keys.json").read_text())
@@ -105,7 +105,7 @@ def test_axolotl_has_ranks_and_alphas_for_single_modules(recipe_of, tmp_path):
 
 @pytest.mark.parametrize("tool", SINGLE)
 def test_tools_of_one_rank_say_where_another_one_is_lost(tool, recipe_of, tmp_path):
-    fit = EXPORTERS.get(tool).fit(recipe_of(UNEVEN), None)
+    fit = EXPORTERS.get(tool).fit(Opened(recipe_of(UNEVEN)))
     assert any("one rank for all modules: 4, also for " + PATHS[1] + " (8)" in loss for loss in fit.losses)
     assert any("one alpha for all modules: 2, also for " + PATHS[1] + " (16)" in loss for loss in fit.losses)
 

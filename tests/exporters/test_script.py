@@ -3,22 +3,28 @@
 import csv
 import json
 import os
+import random
 import runpy
+import statistics
 import subprocess
 import sys
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 
 from autopeft.architecture import Architecture, Placement
+from autopeft.base_models import describe_model, load_model, load_tokenizer
 from autopeft.errors import LossyExport
 from autopeft.exporters import export
 from autopeft.exporters.script import METRICS as WRITTEN
 from autopeft.messages import TaskSpec
+from autopeft.modules.attach import Attachment
 from autopeft.retrain import retrain
 from autopeft.tasks import load_task
 from autopeft.tasks.metrics import METRICS
+from workers.devices import pick_device, pick_dtype
 
 PARTS = ("holdout", "validation", "test")
 FIDELITY = {"rows": 160, "epochs": 1.5, "evaluations": 3, "rungs": (1 / 3,), "held_out_rows": 70}
@@ -59,6 +65,22 @@ def docstrings(tmp_path_factory):
     return TaskSpec(name=str(path), max_length=48)
 
 
+@pytest.fixture(scope="module")
+def many_docstrings(tmp_path_factory):
+    """A folder of as many docstrings of three classes as there are, most of them to be scored."""
+    data = load_task(TaskSpec(name="docstrings"))
+    splits = [data.train, *(data.part(name) for name in PARTS)]
+    labels = [data.labels.index(name) for name in ("matplotlib", "sqlalchemy", "sympy")]
+    rows = [row for split in splits for row in zip(split.first, split.targets.tolist(), strict=True)]
+    chosen = [(text, data.labels[label]) for text, label in rows if label in labels]
+    random.Random(0).shuffle(chosen)
+    folder = tmp_path_factory.mktemp("many")
+    for name, part in (("validation", chosen[:500]), ("test", chosen[500:1000]), ("train", chosen[1000:])):
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *part])
+    return TaskSpec(name=str(folder), max_length=48)
+
+
 def run_script(folder, *arguments):
     """Run the script as its reader would, offline, in a process that has nothing of this one."""
     environment = {"PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HOME": str(folder)}
@@ -76,6 +98,14 @@ def run_script(folder, *arguments):
     return {part: float(value) for part, _, value in lines}
 
 
+def numbers(tensors):
+    return sorted(tensor.flatten().tolist() for tensor in tensors)
+
+
+def of_precision(recipe, precision):
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": precision})})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_script_scores_what_autopeft_train_scores(name, docstrings, make_recipe, tmp_path):
@@ -88,6 +118,59 @@ def test_the_script_scores_what_autopeft_train_scores(name, docstrings, make_rec
     for part in PARTS:
         assert theirs[part] == pytest.approx(ours[part]["accuracy"].mean, abs=0.005)
     assert any((tmp_path / "script" / "trained").glob("*.safetensors"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lora", "ia3", "mixed"])
+def test_the_script_scores_what_autopeft_train_scores_in_bfloat16(name, many_docstrings, make_recipe, tmp_path):
+    # Sums of another order are rounded otherwise, so that single rows come out otherwise: of 1000 they count little.
+    fidelity = {"rows": 320, "epochs": 2, "evaluations": 1}
+    recipe = make_recipe("minilm", many_docstrings, ARCHITECTURES[name](), fidelity, {"batch_size": 16}, seeds=[3])
+    recipe = of_precision(recipe, "bfloat16")
+    ours = retrain(recipe, [3], tmp_path / "ours").scores
+    export(recipe, "script", None, tmp_path / "script")
+    theirs = run_script(tmp_path / "script")
+    scored = ("validation", "test")
+    mean = statistics.fmean(ours[part]["accuracy"].mean for part in scored)
+    assert statistics.fmean(theirs[part] for part in scored) == pytest.approx(mean, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_script_starts_from_the_tensors_of_autopeft_train(name, docstrings, make_recipe, tmp_path):
+    recipe = of_precision(make_recipe("minilm", docstrings, ARCHITECTURES[name](), seeds=[3]), "bfloat16")
+    (file,) = export(recipe, "script", None, tmp_path)
+    script = runpy.run_path(str(file))
+    model = script["load_model"](load_tokenizer("minilm"))
+    ours = load_model("minilm", "classification", 3, torch.device("cpu"), torch.bfloat16)
+    for (path, theirs), tensor in zip(model.bert.state_dict().items(), ours.bert.state_dict().values(), strict=True):
+        assert theirs.dtype == torch.bfloat16 and torch.equal(theirs, tensor), path
+    trained = [parameter for parameters in script["attach"](model)[1].values() for parameter in parameters]
+    assert {parameter.dtype for parameter in trained} == {torch.float32}
+    attachment = Attachment(ours, recipe.architecture, describe_model("minilm").geometry, seed=3)
+    assert numbers(trained) == numbers(attachment.state_dict().values())
+
+
+MACHINES = {
+    "a CPU alone": ({}, False, False),
+    "a CPU with AVX512-BF16": ({"avx512_bf16": True}, False, False),
+    "a CPU with AMX": ({"amx_bf16": True}, False, False),
+    "a GPU of before bfloat16": ({"amx_bf16": True}, True, False),
+    "a GPU with bfloat16": ({}, True, True),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_the_script_stores_the_base_in_the_type_that_autopeft_train_takes(
+    precision, machine, docstrings, make_recipe, tmp_path, monkeypatch
+):
+    cpu, gpu, in_gpu = MACHINES[machine]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: in_gpu)
+    recipe = of_precision(make_recipe("minilm", docstrings, Architecture()), precision)
+    (file,) = export(recipe, "script", None, tmp_path)
+    assert runpy.run_path(str(file))["pick_dtype"]() == pick_dtype(precision, pick_device())
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -155,6 +155,14 @@ def test_tsv_takes_quotes_as_such_only_where_the_table_stays_whole(tmp_path, bod
     assert read(write(tmp_path, "a.tsv", "text\tlabel\n" + body)).train.first == first
 
 
+def test_a_tsv_whose_quotes_hold_is_read_once(tmp_path, monkeypatch):
+    passes, opened = [], formats.opened
+    monkeypatch.setattr(formats, "opened", lambda *file: passes.append(file) or opened(*file))
+    write(tmp_path, "a.tsv", 'text\tlabel\n"one\nand"\tx\ntwo\ty\n')
+    assert list(read_table(tmp_path / "a.tsv", "utf-8").read("text")) == ["one\nand", "two"]
+    assert len(passes) == 1
+
+
 @pytest.mark.parametrize(
     "encoding, content",
     [
