@@ -1,18 +1,26 @@
-"""How fast is one trial? AutoPEFT's workers against HF Trainer, run by turns in one process on the same work.
+"""How fast is one trial? AutoPEFT's workers against HF Trainer and Ray Tune, by turns, on the same work.
 
-    python benchmarks/engine.py                 tables for docs/performance.md
-    python benchmarks/engine.py --quick --json  one JSON object in under 8 minutes
+    python benchmarks/engine.py --out engine.json   tables for docs/performance.md; hours, kept as they come
+    python benchmarks/engine.py --quick --json      one JSON object in under 8 minutes
 
-Peers:
+Peers (see peers.py and tuner.py):
 
 (a) HF Trainer with peft: the base model stays in the process, each trial puts LoRA r=8 on q and v of layers k and up.
 (b) HF Trainer as people write it in an Optuna objective: the model is loaded anew for every trial. It trains what a
     real search asked for (known_cost on the recorded runs of trec), whose modules peft does not have, with AutoPEFT's.
+(c) Ray Tune with OptunaSearch, whose trials are those of (b), one at a time; with `reuse_actors` and without. Ray is
+    started before the clock is. Not with --quick.
 
-Both get what a careful user gives them: rows grouped by length, padding to the longest of a batch, no dropout in the
-frozen base, nothing logged or saved. Rows, steps, batch sizes, type (float32) and threads are the same. Seconds are
-wall time; a pair of runs gives a ratio, and ratios are given as median and range. What AutoPEFT computes once for many
-runs (hidden states below a boundary) is in its first run's time, which is not among the pairs but reported beside.
+Rows, steps, batch sizes, type (float32), threads and padding are the same. Seconds are wall time. Against (a), a pair
+of runs gives a ratio. The mix is run in blocks, each by all sides, which begin in turn; a block gives a ratio. Ranges
+are of these ratios; against (a) the ratio is their median, of the mix it is that of the sums. What AutoPEFT computes
+once for many runs (hidden states below a boundary) is in its first run's time, which is not among the pairs but
+reported beside; in the mix, it is among the rest.
+
+Overhead is wall time outside training steps and evaluation; of a peer, outside Trainer's `train` and `evaluate`.
+Operations are those of matrix products in a whole trial, its evaluation too, with hidden states at hand, over the
+least that there could be for its rows without padding (flops.py). Memory is the peak of a new process that runs one
+trial; of (c), that of the hungriest trial of the mix.
 """
 
 from __future__ import annotations
@@ -21,243 +29,190 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from kept import Kept
+from peers import lora
 from samplers import HERE, Arm, World
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainingArguments
+from sides import SIDES, Bench, Size, memory
+from tuner import local_ray
 
-from autopeft.architecture import Architecture, Placement
-from autopeft.base_models import describe_model, load_model, load_tokenizer
-from autopeft.messages import Fidelity, TaskSpec, TrainingSettings, TrialRequest
-from autopeft.modules.attach import Attachment
-from autopeft.tasks import load_task
-from workers import proxy
-from workers.activations import Shelf, Trunk, plain
-from workers.data import EncodedSplit, EncodedTask, encode_task
-from workers.training import Loop
+from autopeft.architecture import Architecture
 
-MODEL = "minilm"
-CPU = torch.device("cpu")
 LOWEST = (0, 3, 5)
-SETTINGS = TrainingSettings()
+MEASURED = {"ours": "AutoPEFT", "a": "(a)", "b": "(b)"}
+QUICK = Size(rows=256, epochs=1.5, held_out=128, pairs=3, mix=5, block=1)
+FULL = Size(rows=1000, epochs=3, held_out=500, pairs=13, mix=40, block=10)
+Figures = dict[str, float]
 
 
-class Bench:
-    """A task, encoded once for both sides."""
+class Course:
+    """The benchmark from wherever its file stands to its figures.
 
-    def __init__(self, task: str, rows: int, epochs: float, held_out: int) -> None:
-        self.task = TaskSpec(name=task)
-        self.fidelity = Fidelity(rows=rows, epochs=epochs, evaluations=1, held_out_rows=held_out)
-        self.geometry = describe_model(MODEL).geometry
-        self.encoded: EncodedTask = encode_task(load_task(self.task), load_tokenizer(MODEL), self.task.max_length)
-        self.train = self.encoded.train.subset(rows)
-        self.held_out = self.encoded.holdout.subset(held_out)
-        self.sets = [_dataset(split) for split in (self.train, self.held_out)]
-        self.folder = tempfile.mkdtemp(prefix="engine-")
-        self.outputs = self.encoded.data.outputs
+    Args:
+        quick: without (c), operations and memory.
+        say: is told of every figure.
+    """
 
-    def ours(self, architecture: Architecture, seed: int) -> tuple[float, float]:
-        """Train a trial as a worker does; return its wall seconds, and those outside steps and evaluation."""
-        request = TrialRequest(
-            key="",
-            model=MODEL,
-            task=self.task,
-            architecture=architecture.to_dict(),
-            fidelity=self.fidelity,
-            training=SETTINGS,
-            precision="float32",
-            seed=seed,
+    def __init__(
+        self, task: str, size: Size, threads: int, quick: bool, kept: Kept, say: Callable[[str], None]
+    ) -> None:
+        self._bench = Bench(task, size, threads)
+        self._task, self._size, self._quick, self._kept, self._say = task, size, quick, kept, say
+
+    def measure(self) -> dict[str, Any]:
+        """Return every figure."""
+        found: dict[str, Any] = {f"k{lowest}": self._pairs(lowest) for lowest in LOWEST}
+        with nullcontext() if self._quick else local_ray():
+            found["mix"] = self._mix(("ours", "b") if self._quick else tuple(SIDES))
+        if not self._quick:
+            for k in LOWEST:
+                found[f"k{k}"]["operations"] = self._kept.get(f"operations {k}", lambda k=k: self._bench.operations(k))
+                found[f"k{k}"]["memory"] = {side: self._memory(side, k) for side in MEASURED}
+        found["overhead_seconds"] = statistics.median(
+            self._kept.found[f"k{k} {seed}"]["outside"] for k in LOWEST for seed in range(1, self._size.pairs + 1)
         )
-        began = time.perf_counter()
-        report = proxy.run(request)
-        assert report.state == "complete", report.detail
-        return time.perf_counter() - began, report.seconds - report.busy_seconds
+        return found
 
-    def fit(self, model: Any, seed: int) -> None:
-        """Train and evaluate a model with HF Trainer."""
-        settings = TrainingArguments(
-            output_dir=self.folder,
-            per_device_train_batch_size=SETTINGS.batch_size,
-            per_device_eval_batch_size=64,
-            num_train_epochs=self.fidelity.epochs,
-            learning_rate=2e-3,
-            warmup_steps=3,
-            train_sampling_strategy="group_by_length",
-            dataloader_pin_memory=False,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=seed,
-        )
-        collator = DataCollatorWithPadding(load_tokenizer(MODEL))
-        trainer = Trainer(
-            model, settings, train_dataset=self.sets[0], eval_dataset=self.sets[1], data_collator=collator
-        )
-        trainer.remove_callback(PrinterCallback)  # stdout is for the figures
-        trainer.train()
-        trainer.evaluate()
+    def _pairs(self, lowest: int) -> dict[str, Any]:
+        """Run (a) and AutoPEFT by turns, and return the medians and the ratio's range."""
+        architecture, kept = lora(self._bench.layers, lowest), self._kept
+        names = {f"k{lowest} {seed}": seed for seed in range(1, self._size.pairs + 1)}
+        resident = self._bench.peer.load()
+        if not all(name in kept for name in names):  # both are warm before the first pair
+            first = self._bench.ours(architecture, 0)[0]
+            kept.get(f"k{lowest} first", lambda: first)
+            self._bench.peer.with_peft(resident, lowest, 0)
+        found = [kept.get(name, lambda seed=seed: self._pair(resident, lowest, seed)) for name, seed in names.items()]
+        figures = {name: statistics.median(one[name] for one in found) for name in found[0]}
+        figures |= _range([one["ratio"] for one in found])
+        figures["first_run_more"] = kept.found[f"k{lowest} first"] - figures["seconds"]
+        self._say(f"k={lowest}: {_say(figures)}")
+        return figures
 
-    def with_peft(self, model: Any, lowest: int, seed: int) -> float:
-        """Train LoRA from a layer up with peft on a resident model; return the wall seconds."""
-        began = time.perf_counter()
-        config = LoraConfig(
-            task_type="SEQ_CLS",
-            r=8,
-            lora_alpha=16,
-            target_modules=["query", "value"],
-            layers_to_transform=list(range(lowest, self.geometry.layers)),
-            layers_pattern="layer",
-        )
-        wrapped = get_peft_model(model, config)
-        self.fit(wrapped, seed)
-        wrapped.unload()
-        return time.perf_counter() - began
-
-    def anew(self, architecture: Architecture, seed: int) -> float:
-        """Load the model and train an architecture on it with HF Trainer; return the wall seconds."""
-        began = time.perf_counter()
-        model = self.load()
-        with Attachment(model, architecture, self.geometry, seed) as attachment:
-            # Trainer sees the parameters of the model and of its children alone.
-            model.peft_modules = attachment.modules
-            self.fit(model, seed)
-        return time.perf_counter() - began
-
-    def load(self) -> Any:
-        """Return the model as a peer has it, without dropout."""
-        model = load_model(MODEL, "classification", self.outputs, CPU, torch.float32)
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        return model
-
-    def flops(self, lowest: int) -> float:
-        """Return what a training step of the whole model multiplies, over what one of AutoPEFT's does."""
-        model = self.load()
-        batch = self.train.batch(list(range(SETTINGS.batch_size)))
-        counts = []
-        for spares in (False, True):
-            with Attachment(model, lora(self.geometry.layers, lowest), self.geometry, 0) as attachment:
-                forward = Trunk(attachment, Shelf()).forward(self.train) if spares else plain(model)
-                loop = Loop(attachment, "classification", SETTINGS, forward=forward)
-                with FlopCounterMode(display=False) as counter:
-                    loop.differentiate(batch, loop.parameters)
-            counts.append(counter.get_total_flops())
-        return counts[0] / counts[1]
-
-
-def lora(layers: int, lowest: int) -> Architecture:
-    """LoRA r=8 on query and value from a layer up."""
-    sites = ("attention.query", "attention.value")
-    return Architecture(tuple(Placement("lora", site, layer, 8) for site in sites for layer in range(lowest, layers)))
-
-
-def pairs(
-    theirs: Callable[[int], float], ours: Callable[[int], tuple[float, float]], count: int
-) -> tuple[dict[str, float], list[float]]:
-    """Run both sides by turns; return the ratio's median and range, and our seconds outside steps and evaluation."""
-    first = ours(0)[0]
-    theirs(0)
-    ratios, seconds, outside = [], [], []
-    for seed in range(1, count + 1):
+    def _pair(self, resident: Any, lowest: int, seed: int) -> Figures:
+        architecture = lora(self._bench.layers, lowest)
         if seed % 2:
-            a, (b, rest) = theirs(seed), ours(seed)
+            a, (b, rest) = self._bench.peer.with_peft(resident, lowest, seed), self._bench.ours(architecture, seed)
         else:
-            (b, rest), a = ours(seed), theirs(seed)
-        ratios.append(a / b)
-        seconds.append(b)
-        outside.append(rest)
-    middle = statistics.median(seconds)
-    found = {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
-    return {**found, "seconds": middle, "first_run_more": first - middle}, outside
+            (b, rest), a = self._bench.ours(architecture, seed), self._bench.peer.with_peft(resident, lowest, seed)
+        return {"ratio": a.seconds / b, "seconds": b, "outside": rest, "theirs_outside": a.seconds - a.busy}
 
+    def _mix(self, sides: Sequence[str]) -> dict[str, Figures]:
+        """Run what a search asked for, block by block, and return every side's figures."""
+        mix, size = [(architecture, seed) for seed, architecture in enumerate(asked(self._size.mix))], self._size
+        blocks = [mix[start : start + size.block] for start in range(0, size.mix, size.block)]
+        found: dict[str, list[Figures]] = {side: [] for side in sides}
+        for index, block in enumerate(blocks):
+            turn = index % len(sides)
+            for side in (*sides[turn:], *sides[:turn]):
+                name = f"mix {index} {side}"
+                one = self._kept.get(name, lambda side=side, block=block: self._bench.block(side, block))
+                found[side].append(one)
+                self._say(f"block {index + 1} of {len(blocks)}, {SIDES[side]}: {one['seconds']:.1f} s")
+        return {side: _of_side(runs, found["ours"], size.mix) for side, runs in found.items()}
 
-def asked(count: int) -> list[Architecture]:
-    """Return what a search of 40 trials on recorded runs asked for, evenly thinned to ``count``."""
-    course = World(HERE / "trec.jsonl.gz", "autopeft").search(Arm("known_cost", "none", 40), 0)
-    step = len(course.asked) / count
-    return [course.asked[int(index * step)] for index in range(count)]
-
-
-def _dataset(split: EncodedSplit) -> Dataset:
-    rows = {"input_ids": split.ids, "labels": split.targets.tolist()}
-    return Dataset.from_dict({**rows, "attention_mask": [[1] * len(ids) for ids in split.ids]})
-
-
-def measure(task: str, quick: bool, report: Callable[[str], None]) -> dict[str, Any]:
-    """Return every figure."""
-    bench = Bench(task, rows=256 if quick else 1000, epochs=1.5 if quick else 3, held_out=128 if quick else 500)
-    count = 3 if quick else 13
-    layers = bench.geometry.layers
-    resident, found, outside = bench.load(), dict[str, Any](), list[float]()
-    for lowest in LOWEST:
-        architecture = lora(layers, lowest)
-        figures, rest = pairs(
-            lambda seed, lowest=lowest: bench.with_peft(resident, lowest, seed),
-            lambda seed, architecture=architecture: bench.ours(architecture, seed),
-            count,
+    def _memory(self, side: str, lowest: int) -> int:
+        return self._kept.get(
+            f"memory {side} {lowest}", lambda: memory(self._task, self._size, self._bench.threads, side, lowest)
         )
-        outside += rest
-        found[f"k{lowest}"] = figures | {"flops": bench.flops(lowest)}
-        report(f"k={lowest}: {_say(figures)}")
-    mix = asked(5 if quick else 40)
-    totals, ratios = [0.0, 0.0], []
-    for seed, architecture in enumerate(mix):
-        a, (b, rest) = bench.anew(architecture, seed), bench.ours(architecture, seed)
-        totals = [totals[0] + a, totals[1] + b]
-        ratios.append(a / b)
-        outside.append(rest)
-        report(f"mix {seed + 1} of {len(mix)}: {a / b:.2f}")
-    found["mix"] = {"ratio": totals[0] / totals[1], "low": min(ratios), "high": max(ratios), "trials": len(mix)}
-    found["mix"]["trials_a_minute"] = 60 * len(mix) / totals[1]
-    found["overhead_seconds"] = statistics.median(outside)
-    return found
 
 
-def _say(figures: dict[str, float]) -> str:
-    return f"{figures['ratio']:.2f} times ({figures['low']:.2f} to {figures['high']:.2f})"
+def asked(number: int) -> list[Architecture]:
+    """Return what a search of 40 trials on recorded runs asked for, evenly thinned."""
+    course = World(HERE / "trec.jsonl.gz", "autopeft").search(Arm("known_cost", "none", 40), 0)
+    step = len(course.asked) / number
+    return [course.asked[int(index * step)] for index in range(number)]
+
+
+def _of_side(runs: list[Figures], ours: list[Figures], trials: int) -> Figures:
+    seconds = sum(run["seconds"] for run in runs)
+    return {
+        "ratio": seconds / sum(run["seconds"] for run in ours),
+        **_range([theirs["seconds"] / own["seconds"] for theirs, own in zip(runs, ours, strict=True)]),
+        "trials_a_minute": 60 * trials / seconds,
+        "outside": sum(run["outside"] for run in runs) / trials,
+        "memory": max(run.get("memory", 0.0) for run in runs),
+    }
+
+
+def _range(ratios: list[float]) -> Figures:
+    return {"low": min(ratios), "high": max(ratios)}
+
+
+def _say(figures: dict[str, Any]) -> str:
+    return f"{figures['ratio']:.2f} ({figures['low']:.2f} to {figures['high']:.2f})"
+
+
+def tables(found: dict[str, Any], quick: bool) -> str:
+    """Return what was found as tables."""
+    lines = [
+        "| | times as fast, median (range) | s a trial | first run, s more | overhead, s | overhead of (a), s |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for k in LOWEST:
+        one = found[f"k{k}"]
+        cells = [f"{one[name]:.3f}" for name in ("seconds", "first_run_more", "outside", "theirs_outside")]
+        lines.append(f"| k={k} against (a) | {_say(one)} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| mix | AutoPEFT is faster, times (range) | trials a minute | overhead, s a trial |",
+        "| --- | --- | --- | --- |",
+    ]
+    for side, one in found["mix"].items():
+        ratio = "" if side == "ours" else _say(one)
+        lines.append(f"| {SIDES[side]} | {ratio} | {one['trials_a_minute']:.1f} | {one['outside']:.3f} |")
+    return "\n".join(lines if quick else [*lines, "", *_operations(found)])
+
+
+def _operations(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "| operations over the least | AutoPEFT | of which padding | (a) | "
+        + " | ".join(f"peak memory of {name}, GB" for name in MEASURED.values())
+        + " |",
+        "| --- " * (4 + len(MEASURED)) + "|",
+    ]
+    for k in LOWEST:
+        one = found[f"k{k}"]["operations"]
+        memories = [f"{found[f'k{k}']['memory'][side] / 1e9:.2f}" for side in MEASURED]
+        cells = [f"{one[name]:.2f}" for name in ("ours", "padding", "theirs")] + memories
+        lines.append(f"| k={k} | {' | '.join(cells)} |")
+    hungriest = {SIDES[side]: f"{found['mix'][side]['memory'] / 1e9:.2f} GB" for side in ("c", "c_reused")}
+    return [*lines, "", "A trial's process in the mix: " + ", ".join(f"{k} {v}" for k, v in hungriest.items()) + "."]
 
 
 def main() -> None:
-    """Measure, and print a table or one JSON object."""
-    parser = argparse.ArgumentParser(description="AutoPEFT's workers against HF Trainer.")
+    """Measure, and print tables or one JSON object."""
+    parser = argparse.ArgumentParser(description="AutoPEFT's workers against HF Trainer and Ray Tune.")
     parser.add_argument("--task", default="docstrings", help="a task as `autopeft search --task` takes it")
     parser.add_argument("--quick", action="store_true", help="few and short runs")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write everything that was found to this file")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    parser.add_argument("--out", type=Path, help="keep what is found in this file, and go on from it")
+    for name in ("rows", "pairs", "mix", "block"):
+        parser.add_argument(f"--{name}", type=int, help=f"in place of {getattr(FULL, name)} ({getattr(QUICK, name)})")
+    given = parser.parse_args()
+    changed = {n: getattr(given, n) for n in ("rows", "pairs", "mix", "block") if getattr(given, n) is not None}
+    size = replace(QUICK if given.quick else FULL, **changed)
     transformers.logging.set_verbosity_error()
-    found = measure(options.task, options.quick, lambda line: print(line, file=sys.stderr, flush=True))
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1))
-    if options.json:
-        short = {name: round(found[name]["ratio"], 3) for name in ("k0", "k3", "k5", "mix")}
-        print(json.dumps({**short, "overhead_seconds": round(found["overhead_seconds"], 4)}))
+    kept = Kept(given.out, {"task": given.task, "threads": given.threads, "quick": given.quick, **asdict(size)})
+    course = Course(
+        given.task, size, given.threads, given.quick, kept, lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    found = course.measure()
+    if given.out:
+        kept.put("figures", found)
+    if given.json:
+        short = {name: found[name]["ratio"] for name in ("k0", "k3", "k5")} | {"mix": found["mix"]["b"]["ratio"]}
+        rounded = {name: round(ratio, 3) for name, ratio in short.items()}
+        print(json.dumps({**rounded, "overhead_seconds": round(found["overhead_seconds"], 4)}))
         return
-    print("| | times as fast | range | s a trial | first run, s more | FLOPs of the whole model over AutoPEFT's |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for lowest in LOWEST:
-        one = found[f"k{lowest}"]
-        print(
-            f"| k={lowest} against (a) | {one['ratio']:.2f} | {one['low']:.2f} to {one['high']:.2f} | "
-            f"{one['seconds']:.2f} | {one['first_run_more']:.2f} | {one['flops']:.2f} |"
-        )
-    mix = found["mix"]
-    print(f"\nMix of {mix['trials']} against (b): {_say(mix)}; {mix['trials_a_minute']:.1f} trials a minute.")
-    print(f"Outside steps and evaluation: {found['overhead_seconds']:.3f} s a trial.")
+    print(tables(found, given.quick))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,251 @@
+"""How long until the front is as good as the best known? AutoPEFT as a whole against Optuna with HF Trainer.
+
+    python benchmarks/end_to_end.py docstrings path/to/trec path/to/sst2 --out end_to_end.json
+    python benchmarks/end_to_end.py --quick --json    one task, one seed, few and short trials; under 10 minutes
+
+The sides, each with the whole machine (two cores), never at once, and first in turn from seed to seed:
+
+- AutoPEFT: `Search` with its default sampler, policy, executor and precision, from an empty home, and its
+  confirmation.
+- The peer, as people write it: Optuna's TPE; a trial loads the model and trains it with HF Trainer in float32 on both
+  cores, to its end. It has what AutoPEFT has of knowledge: the space, the modules and their learning rates, tokenised
+  rows grouped by length. It has no hand-made architectures to begin with, and more trials.
+
+The measure. Trials get the same rows, epochs and held-out rows on both sides. A side's clock is wall time from before
+its process starts, imports included, and is read when a trial ends. What a side has then is what it would confirm: of
+its complete trials those that no other beats in parameters and held-out score, and the hand-made ones. That is judged
+by *confirmed* scores: the mean over the same seeds of the score on the validation rows, which no trial saw, after
+training at full fidelity by AutoPEFT's workers. Both sides' architectures are confirmed alike and outside the clocks,
+once for all searches. The hypervolume of these is the product's: in log10(1 + params) up to the base model's size,
+times confirmed score above that of head only. The best known is that of everything confirmed on the task, both sides
+and all seeds together; as it is a maximum over noise, a side may end below 95 % of it. *Reached* is the first reading
+of the clock at which a side has 95 % of it.
+
+`ratio` is the peer's time over AutoPEFT's, where to AutoPEFT's is added all that its own confirmation took, of the
+front and of the hand-made architectures; the peer has its own for nothing. `search_ratio` leaves it out on both sides.
+Where the peer does not get there its whole time counts, and the ratio is a lower bound; where AutoPEFT does not, there
+is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from courses import Job, point, run
+from kept import Kept
+from peers import MODEL
+from running import run_all
+
+from autopeft.architecture import Architecture
+from autopeft.base_models import describe_model
+from autopeft.messages import Fidelity, TaskSpec, TrialRequest
+from autopeft.pareto import cost_axis, hypervolume, non_dominated
+
+SHARES = (0.90, 0.95)
+MAIN = 0.95
+SIDES = {"ours": "AutoPEFT", "peer": "Optuna TPE + HF Trainer"}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run.
+
+    Attributes:
+        trials: of AutoPEFT, the hand-made architectures among them; ``peer_trials`` of the peer.
+        confirm: seeds of a confirmed score.
+    """
+
+    trials: int
+    peer_trials: int
+    seeds: int
+    confirm: int
+    proxy: Fidelity
+    full: Fidelity
+
+
+FULL = Size(
+    trials=40,
+    peer_trials=100,
+    seeds=3,
+    confirm=3,
+    proxy=Fidelity(rows=1000, epochs=2, evaluations=1, held_out_rows=500),
+    full=Fidelity(rows=1500, epochs=2, evaluations=2, held_out_rows=500),
+)
+QUICK = Size(
+    trials=20,
+    peer_trials=24,
+    seeds=1,
+    confirm=1,
+    proxy=Fidelity(rows=256, epochs=2, evaluations=1, held_out_rows=256),
+    full=Fidelity(rows=512, epochs=2, evaluations=1, held_out_rows=256),
+)
+
+
+class Contest:
+    """Both sides on one task, from wherever the file of results stands."""
+
+    def __init__(self, task: str, size: Size, kept: Kept) -> None:
+        self._task, self._size, self._kept = task, size, kept
+        self._name = Path(task).name
+
+    def searches(self) -> dict[str, list[Row]]:
+        """Return every side's searches, by seed."""
+        found: dict[str, list[Row]] = {side: [] for side in SIDES}
+        for seed in range(self._size.seeds):
+            for side in sorted(SIDES, reverse=seed % 2 == 1):
+                key = f"{self._name} {side} {seed}"
+                one = self._kept.get(key, lambda side=side, seed=seed: run(side, self._job(side, seed)))
+                found[side].append(one)
+                _say(f"{key}: {len(one['trials'])} trials, done after {one['ended']:.0f} s")
+        return found
+
+    def confirmed(self, architectures: Sequence[Architecture]) -> dict[str, float]:
+        """Return the confirmed scores, by fingerprint."""
+        wanted = {one.fingerprint: one for one in (Architecture(), *architectures)}
+        seeds = range(self._size.confirm)
+        requests = [
+            TrialRequest(
+                key=f"{self._name} {fingerprint} {seed}",
+                model=MODEL,
+                task=TaskSpec(name=self._task),
+                architecture=architecture.to_dict(),
+                fidelity=self._size.full,
+                parts=("validation",),
+                seed=seed,
+            )
+            for fingerprint, architecture in wanted.items()
+            for seed in seeds
+        ]
+        missing = [request for request in requests if request.key not in self._kept]
+        for index, report in enumerate(run_all(missing) if missing else (), 1):
+            self._kept.put(report.key, report.scores["validation"])
+            _say(f"confirmed {index} of {len(missing)}: {report.scores['validation']:.4f}")
+        return {
+            fingerprint: statistics.fmean(self._kept.found[f"{self._name} {fingerprint} {seed}"] for seed in seeds)
+            for fingerprint in wanted
+        }
+
+    def _job(self, side: str, seed: int) -> Job:
+        size = self._size
+        trials = size.trials if side == "ours" else size.peer_trials
+        return Job(self._task, seed, trials, size.proxy, size.full, size.confirm)
+
+
+def fronts(search: Row) -> Iterator[tuple[float, list[Row]]]:
+    """Yield, whenever a trial ended, the time and what a search would confirm then."""
+    so_far: list[Row] = []
+    for row in search["trials"]:
+        if row["score"] is not None:
+            so_far.append(row)
+        on_front = set(non_dominated([point(one) for one in so_far]))
+        yield row["at"], [one for index, one in enumerate(so_far) if one["name"] or index in on_front]
+
+
+def judge(searches: dict[str, list[Row]], scores: dict[str, float], base_parameters: int) -> list[Row]:
+    """Return what came of every seed, by confirmed scores."""
+    reference = (cost_axis(base_parameters), scores[Architecture().fingerprint])
+
+    def area(rows: Sequence[Row]) -> float:
+        return hypervolume([(cost_axis(row["params"]), scores[_fingerprint(row)]) for row in rows], reference)
+
+    everything = [row for side in searches.values() for one in side for _, rows in fronts(one) for row in rows]
+    best = area(everything)
+    found = []
+    for seed in range(len(searches["ours"])):
+        sides = {side: _course(searches[side][seed], area, best) for side in SIDES}
+        found.append({"seed": seed, "best": best, **sides, **_ratios(sides["ours"], sides["peer"])})
+    return found
+
+
+def _course(search: Row, area: Any, best: float) -> Row:
+    """Return when a search had which share of the best, what it had at the end, and what came after its trials."""
+    shares = [(at, area(rows) / best) for at, rows in fronts(search)]
+    reached = {f"{share:.0%}": next((at for at, has in shares if has >= share), None) for share in SHARES}
+    searched = shares[-1][0]
+    return {"reached": reached, "share": shares[-1][1], "searched": searched, "after": search["ended"] - searched}
+
+
+def _ratios(ours: Row, peer: Row) -> Row:
+    own, theirs = (one["reached"][f"{MAIN:.0%}"] for one in (ours, peer))
+    took = theirs or peer["searched"]
+    return {
+        "ratio": None if own is None else took / (own + ours["after"]),
+        "search_ratio": None if own is None else took / own,
+        "peer_reached": theirs is not None,
+    }
+
+
+def _fingerprint(row: Row) -> str:
+    return Architecture.from_dict(row["architecture"]).fingerprint
+
+
+def table(found: dict[str, list[Row]]) -> str:
+    """Return a row for every task and seed."""
+    lines = [
+        "| task, seed | best known | side | s to 90% | s to 95% | share at the end | s of all trials | s after them "
+        "| ratio | of the searches alone |",
+        "| --- " * 10 + "|",
+    ]
+    for task, seeds in found.items():
+        for one in seeds:
+            ratios = [_bounded(one[name], one["peer_reached"]) for name in ("ratio", "search_ratio")]
+            for side, name in SIDES.items():
+                course = one[side]
+                times = [_number(course["reached"][f"{share:.0%}"]) for share in SHARES]
+                rest = [f"{course['share']:.3f}", f"{course['searched']:.0f}", f"{course['after']:.0f}"]
+                last = ratios if side == "ours" else ["", ""]
+                cells = [f"{task}, {one['seed']}", f"{one['best']:.3f}", name, *times, *rest, *last]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _number(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.0f}"
+
+
+def _bounded(ratio: float | None, exact: bool) -> str:
+    return "-" if ratio is None else f"{'' if exact else 'more than '}{ratio:.1f}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Search with both sides, confirm, judge, and print a table or JSON."""
+    parser = argparse.ArgumentParser(description="AutoPEFT as a whole against Optuna with HF Trainer.")
+    parser.add_argument("tasks", nargs="*", default=["docstrings"], help="as `autopeft search --task` takes them")
+    parser.add_argument("--quick", action="store_true", help="one task, one seed, few and short trials")
+    parser.add_argument("--json", action="store_true", help="print JSON: what was found by task, a list by seed")
+    parser.add_argument("--out", type=Path, help="keep what is found in this file, and go on from it")
+    for name in ("trials", "peer-trials", "seeds", "confirm"):
+        parser.add_argument(f"--{name}", type=int)
+    given = parser.parse_args()
+    changed = {n: getattr(given, n) for n in ("trials", "peer_trials", "seeds", "confirm") if getattr(given, n)}
+    size = replace(QUICK if given.quick else FULL, **changed)
+    sizes = {name: s.model_dump() if isinstance(s, Fidelity) else s for name, s in vars(size).items()}
+    kept = Kept(given.out, {name: s for name, s in sizes.items() if name != "seeds"})
+    base = describe_model(MODEL).parameters
+    found = {}
+    for task in given.tasks[:1] if given.quick else given.tasks:
+        contest = Contest(task, size, kept)
+        searches = contest.searches()
+        rows = [row for side in searches.values() for one in side for _, front in fronts(one) for row in front]
+        scores = contest.confirmed([Architecture.from_dict(row["architecture"]) for row in rows])
+        found[Path(task).name] = judge(searches, scores, base)
+        if not given.json:
+            print(table(found), flush=True)
+    if given.json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""A trial by AutoPEFT's workers and by each peer of engine.py, on the same rows."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import torch
+import transformers
+from flops import Least, count
+from peers import CPU, MODEL, SETTINGS, Peer, lora
+from tuner import run_tuned
+
+from autopeft.architecture import Architecture
+from autopeft.messages import Fidelity, TaskSpec, TrialReport, TrialRequest
+from workers import proxy
+from workers.devices import peak_memory
+
+SIDES = {"ours": "AutoPEFT", "b": "(b)", "c": "(c)", "c_reused": "(c), actors reused"}
+Mix = Sequence[tuple[Architecture, int]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run.
+
+    Attributes:
+        pairs: of runs, for every lowest layer.
+        mix: trials of a real search, in blocks of ``block``.
+    """
+
+    rows: int
+    epochs: float
+    held_out: int
+    pairs: int
+    mix: int
+    block: int
+
+
+class Bench:
+    """A task and every side's way of running a trial on it, in float32."""
+
+    def __init__(self, task: str, size: Size, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.threads = threads
+        self.fidelity = Fidelity(rows=size.rows, epochs=size.epochs, evaluations=1, held_out_rows=size.held_out)
+        self.peer = Peer(TaskSpec(name=task), self.fidelity)
+        self.layers = self.peer.geometry.layers
+
+    def train(self, architecture: Architecture, seed: int) -> TrialReport:
+        """Train as a worker does."""
+        request = TrialRequest(
+            key="",
+            model=MODEL,
+            task=self.peer.task,
+            architecture=architecture.to_dict(),
+            fidelity=self.fidelity,
+            training=SETTINGS,
+            precision="float32",
+            seed=seed,
+        )
+        report = proxy.run(request)
+        assert report.state == "complete", report.detail
+        return report
+
+    def ours(self, architecture: Architecture, seed: int) -> tuple[float, float]:
+        """Return the wall seconds of AutoPEFT's trial, and those outside steps and evaluation."""
+        began = time.perf_counter()
+        report = self.train(architecture, seed)
+        return time.perf_counter() - began, report.seconds - report.busy_seconds
+
+    def block(self, side: str, mix: Mix) -> dict[str, float]:
+        """Run architectures by one side; return its wall seconds, those outside, and of (c) the peak of memory."""
+        if side == "ours":
+            runs = [self.ours(architecture, seed) for architecture, seed in mix]
+            return {"seconds": sum(run[0] for run in runs), "outside": sum(run[1] for run in runs)}
+        if side == "b":
+            fitted = [self.peer.anew(architecture, seed) for architecture, seed in mix]
+            seconds = sum(one.seconds for one in fitted)
+            return {"seconds": seconds, "outside": seconds - sum(one.busy for one in fitted)}
+        tuned = run_tuned(self.peer, mix, self.threads, reuse_actors=side == "c_reused")
+        return {"seconds": tuned.seconds, "outside": tuned.seconds - tuned.busy, "memory": tuned.memory}
+
+    def operations(self, lowest: int) -> dict[str, float]:
+        """Return what a trial of AutoPEFT and of (a) multiplies over the least, and what padding has of that."""
+        architecture = lora(self.layers, lowest)
+        report = self.train(architecture, 0)  # hidden states are at hand after it
+        least = Least(self.layers, self.peer.geometry.width, lowest, report.head_params)
+        floor, padded = least.trial(self.peer.rows, self.peer.held_out, report, SETTINGS.batch_size, seed=0)
+        model = self.peer.load()
+        ours = count(lambda: self.train(architecture, 0))
+        theirs = count(lambda: self.peer.with_peft(model, lowest, 0))
+        return {"ours": ours / floor, "padding": padded / floor, "theirs": theirs / floor}
+
+
+def memory(task: str, size: Size, threads: int, side: str, lowest: int) -> int:
+    """Return the peak memory of a new process that runs one trial of a side, in bytes."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run_alone, task, size, threads, side, lowest).result()
+
+
+def _run_alone(task: str, size: Size, threads: int, side: str, lowest: int) -> int:
+    transformers.logging.set_verbosity_error()
+    bench = Bench(task, size, threads)
+    if side == "a":
+        bench.peer.with_peft(bench.peer.load(), lowest, 0)
+    else:
+        bench.block(side, [(lora(bench.layers, lowest), 0)])
+    return peak_memory(CPU)
