@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -61,6 +62,7 @@ class Controller:
         self._draining = False
         self._started = time.monotonic()
         self._run_seconds: list[float] = []
+        self._closing = ExitStack()
 
     def drain(self) -> None:
         """Start nothing more; :meth:`run` returns when the runs under way are finished."""
@@ -73,11 +75,17 @@ class Controller:
             NoFeasibleArchitecture: nothing meets the caps.
             AutopeftError: the first runs all failed, or the executor does not start.
         """
+        with self._closing:
+            self._run()
+            return read_answer(self._store, self.record.id, self._study.trials())
+
+    def _run(self) -> None:
         state: SearchState = "interrupted"
         detail, infeasible = "", False
         try:
             plan = make_plan(self.record.spec)
             self._study = open_study(plan, self.record, self._settings, self._earlier(plan))
+            self._closing.callback(self._study.close)
             state = self._work(plan)
         except (DBAPIError, StorageInternalError):
             raise  # whoever takes the search next goes on where the database was last
@@ -88,7 +96,6 @@ class Controller:
         finally:
             self._lease.stop()
             self._store.release(self.record, state, time.monotonic() - self._started, detail, infeasible)
-        return read_answer(self._store, self.record.id, self._study.trials())
 
     def _work(self, plan: Plan) -> SearchState:
         if self._store.cancel_requested(self.record):
@@ -96,7 +103,7 @@ class Controller:
         self._store.set_state(self.record, "running")
         spec = plan.spec
         need = run_bytes(plan.model, spec, plan.space.document.quantisation)
-        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table, need)
+        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table, need, spec.pack)
         trains = EXECUTORS.get(spec.executor).start(options)
         executor: Executor = trains if spec.warm_start == "none" else RecallingExecutor(trains, self._recall)
         try:
@@ -125,6 +132,9 @@ class Controller:
             if trial.state == "running":
                 detail = "its controller had lost the search when it started it"
                 self._tell(trial, TrialReport.failure("", "controller_lost", detail), plan)
+        trials = self._study.trials()
+        if len(trials) != self._store.trials.count(self.record.id):  # it has ended one itself, as it knew by then
+            self._publish(*trials)
 
     # -- the search phase ---------------------------------------------------------------------------------------------
 
@@ -214,7 +224,9 @@ class Controller:
             if report is not None:
                 self._tell(trial, report, plan)
                 continue
-            self._study.restart(trial)
+            if not self._study.restart(trial):
+                self._tell(trial, TrialReport.failure("", "controller_lost"), plan)
+                continue
             restarted = replace(trial, attempts=trial.attempts + 1)
             self._publish(restarted)
             yield self._proxy_request(plan, restarted), restarted

@@ -7,7 +7,9 @@ another takes up: a search is queued until it is done.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from optuna.exceptions import StorageInternalError
@@ -16,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from autopeft.controller import Controller
 from autopeft.database import said
 from autopeft.errors import AutopeftError
-from autopeft.lease import Lease
+from autopeft.lease import Lease, new_owner
 from autopeft.messages import ENDED
 from autopeft.progress import Progress
 from autopeft.settings import Settings
@@ -25,6 +27,8 @@ from autopeft.study_notes import write_notes
 
 IDLE_SECONDS = 0.5
 AWAY_SECONDS = 2.0
+# One that waits says so this often; see :mod:`autopeft.store.waiting`.
+SAY_SECONDS = 5.0
 # A search on which so many controllers in a row were lost, without one finished run, is given up.
 MOST_LOSSES = 20
 log = structlog.get_logger("autopeft.controller")
@@ -47,6 +51,8 @@ class Dispatcher:
         self._ended = ended
         self._stopping = threading.Event()
         self._controller: Controller | None = None
+        self._name = new_owner()
+        self._said: float | None = None
 
     def stop(self) -> None:
         """Finish the runs under way, and leave the rest of their search to another controller."""
@@ -60,14 +66,29 @@ class Dispatcher:
             try:
                 lease = Lease.next(self._store)
                 if lease is not None:
+                    self._say_no_more()
                     self._work(lease)
                 elif until_idle:
                     return
                 else:
+                    self._say_that_it_waits()
                     self._stopping.wait(IDLE_SECONDS)
             except (DBAPIError, StorageInternalError) as error:
                 log.warning("database does not answer", error=said(error) or str(error))
+                self._said = None
                 self._stopping.wait(AWAY_SECONDS)
+        self._say_no_more()
+
+    def _say_that_it_waits(self) -> None:
+        if self._said is None or time.monotonic() > self._said + SAY_SECONDS:
+            self._store.waiting.say(self._name)
+            self._said = time.monotonic()
+
+    def _say_no_more(self) -> None:
+        if self._said is not None:
+            with suppress(DBAPIError):  # what is not heard again is forgotten anyway
+                self._store.waiting.leave(self._name)
+            self._said = None
 
     def _work(self, lease: Lease) -> None:
         record = lease.record

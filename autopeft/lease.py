@@ -41,7 +41,7 @@ class Lease:
         before = store.get(name)
         if before.owner is not None and _is_dead_here(before.owner):
             store.expire(before)
-        claimed = store.claim(name, _new_owner(), LEASE_SECONDS)
+        claimed = store.claim(name, new_owner(), LEASE_SECONDS)
         if claimed is None:
             raise Conflict(f"search {before.name!r} is being worked on by {before.owner}; cancel it there first")
         return cls(store, claimed)
@@ -52,7 +52,7 @@ class Lease:
         for record in store.owned():
             if record.owner is not None and _is_dead_here(record.owner):
                 store.expire(record)
-        claimed = store.claim_next(_new_owner(), LEASE_SECONDS)
+        claimed = store.claim_next(new_owner(), LEASE_SECONDS)
         return None if claimed is None else cls(store, claimed)
 
     def check(self) -> bool:
@@ -71,6 +71,11 @@ class Lease:
                 self.lost = not self._store.renew(self.record, LEASE_SECONDS)
             except Exception:  # a database that is away for a moment is no reason to stop
                 continue
+
+
+def new_owner() -> str:
+    """Return a name for a controller, which tells its machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def change_budget(store: Store, record: SearchRecord, budget: str, done: int) -> SearchRecord:
@@ -97,10 +102,6 @@ def change_budget(store: Store, record: SearchRecord, budget: str, done: int) ->
     finally:
         lease.stop()
         store.let_go(lease.record)
-
-
-def _new_owner() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
 def _is_dead_here(owner: str) -> bool:

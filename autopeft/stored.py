@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from autopeft.answer import Answer, make_answer
 from autopeft.architecture import Architecture
+from autopeft.messages import TrialReport
 from autopeft.objectives import further
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.settings import Settings
-from autopeft.store import Store
+from autopeft.store import SearchRecord, Store
 from autopeft.store.trials import TrialEntry
 from autopeft.trial import Trial
 
@@ -18,40 +19,46 @@ from autopeft.trial import Trial
 def read_answer(store: Store, name: str, trials: Sequence[Trial]) -> Answer:
     """Return the answer of a search as it stands."""
     record = store.get(name)
+    return _make_answer(record, trials, store.evaluations(record, "confirmation"))
+
+
+def _make_answer(
+    record: SearchRecord, trials: Sequence[Trial], confirmations: Mapping[tuple[str, int], TrialReport]
+) -> Answer:
     return make_answer(
         search=record.id,
         name=record.name,
         state=record.state,
         facts=record.facts,
         trials=trials,
-        confirmations=store.evaluations(record, "confirmation"),
+        confirmations=confirmations,
         objectives=further(record.spec.objectives),
     )
 
 
-def read_front(store: Store, name: str, also: Collection[int] = ()) -> Answer:
+def read_front(store: Store, record: SearchRecord, also: Collection[int] = ()) -> Answer:
     """Return the same answer without the rows that are on no front, from as few trials as it takes.
 
     A study of ten thousand trials is answered without reading ten thousand architectures.
 
     Args:
         store: where the search is.
-        name: its id or name.
+        record: of the search.
         also: numbers of trials that are to be among the rows in any case.
     """
-    record = store.get(name)
-    points = store.trials.points(record.id)
+    confirmations = store.evaluations(record, "confirmation")
     if further(record.spec.objectives):
-        wanted = {number for number, *_ in points}
+        wanted = store.trials.numbers(record.id)
     else:
-        confirmed = {fingerprint for fingerprint, _ in store.evaluations(record, "confirmation")}
-        on_front = non_dominated([(cost_axis(params), score) for *_, params, score in points])
-        wanted = {points[index][0] for index in on_front}
-        wanted |= {number for number, name, mark, *_ in points if name or mark in confirmed}
+        confirmed = {fingerprint for fingerprint, _ in confirmations}
+        points = store.trials.points(record.id, confirmed)
+        on_front = non_dominated([(cost_axis(point.params), point.score) for point in points])
+        wanted = {points[index].number for index in on_front}
+        wanted |= {point.number for point in points if point.name or point.fingerprint in confirmed}
         # The least score of all is what the hypervolume is measured from where there is no baseline.
-        wanted |= {number for number, *_ in sorted(points, key=lambda point: point[-1])[:1]}
+        wanted |= {point.number for point in sorted(points, key=lambda point: point.score)[:1]}
     entries = store.trials.some(record.id, {*wanted, *also})
-    return read_answer(store, record.id, [to_trial(entry) for entry in entries])
+    return _make_answer(record, [to_trial(entry) for entry in entries], confirmations)
 
 
 def to_entry(trial: Trial) -> TrialEntry:

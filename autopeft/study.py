@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from autopeft.architecture import Architecture, Scalar
@@ -66,6 +66,11 @@ class Study:
         """Return every trial whose architecture was recorded, by number."""
         return [Trial.from_record(frozen) for frozen in self._recorded()]
 
+    def close(self) -> None:
+        """Give the record's connections back; what is asked of the study after that takes new ones."""
+        if isinstance(self._storage, RDBStorage):
+            self._storage.engine.dispose()
+
     def propose(self) -> Step:
         """Return what the sampler would do next.
 
@@ -94,33 +99,48 @@ class Study:
         """
         return self._started(self._record.ask().number, name, architecture, params, base_parameters)
 
-    def restart(self, trial: Trial) -> None:
-        """Count another start of a trial that was running when its controller or worker was lost."""
-        self._set_attribute(trial.number, "attempts", trial.attempts + 1)
+    def restart(self, trial: Trial) -> bool:
+        """Count another start of a trial that was running when its controller or worker was lost.
+
+        Returns:
+            Whether it still runs: a controller that finds out that it has lost the search ends what it has just begun.
+        """
+        try:
+            self._set_attribute(trial.number, "attempts", trial.attempts + 1)
+        except UpdateFinishedTrialError:
+            return False
+        return True
 
     def tell(self, number: int, report: TrialReport, score: float | None) -> Trial:
         """Finish a trial with its report; telling one that is finished already changes nothing."""
         frozen = self._frozen(number)
         if not frozen.state.is_finished():
-            self._set_attribute(number, "seconds", round(report.seconds, 3))
-            self._set_attribute(number, "device", report.device)
-            if report.peak_memory:
-                self._set_attribute(number, "peak_memory", report.peak_memory)
-            if report.source:
-                self._set_attribute(number, "source", report.source)
-            if report.curve:
-                self._set_attribute(number, "steps", report.steps)
-                self._set_attribute(number, "curve", report.curve)
-            if score is None:
-                self._set_attribute(number, "reason", report.reason or "error")
-                self._set_attribute(number, "detail", report.detail[-500:])
-                self._record.tell(number, state=TrialState.PRUNED if report.state == "pruned" else TrialState.FAIL)
-            else:
-                found = measures(report, self._objectives)
-                if found:
-                    self._set_attribute(number, "measures", found)
-                self._record.tell(number, [float(frozen.user_attrs["params"]), score, *found.values()])
+            with suppress(UpdateFinishedTrialError):  # another controller has ended it at this moment, and that stands
+                self._end(frozen, report, score)
         return self._show(number, self._tokens.pop(number, None))
+
+    def _end(self, frozen: FrozenTrial, report: TrialReport, score: float | None) -> None:
+        number = frozen.number
+        self._set_attribute(number, "seconds", round(report.seconds, 3))
+        self._set_attribute(number, "device", report.device)
+        if report.peak_memory:
+            self._set_attribute(number, "peak_memory", report.peak_memory)
+        if report.source:
+            self._set_attribute(number, "source", report.source)
+        if report.curve:
+            self._set_attribute(number, "steps", report.steps)
+            self._set_attribute(number, "curve", report.curve)
+        if score is None:
+            self._set_attribute(number, "reason", report.reason or "error")
+            self._set_attribute(number, "detail", report.detail[-500:])
+            state = TrialState.PRUNED if report.state == "pruned" else TrialState.FAIL
+            self._record.tell(number, state=state, skip_if_finished=True)
+        else:
+            found = measures(report, self._objectives)
+            if found:
+                self._set_attribute(number, "measures", found)
+            values = [float(frozen.user_attrs["params"]), score, *found.values()]
+            self._record.tell(number, values, skip_if_finished=True)
 
     def drop_unrecorded(self) -> None:
         """Fail the trials that were asked for but whose architecture a crash kept from being recorded."""

@@ -264,6 +264,9 @@ def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
         changes["table"] = str(Path(os.path.expanduser(spec.table)).resolve())
     if task.exists():
         changes["task"] = spec.task.model_copy(update={"name": str(task.resolve())})
+    elif spec.task.name.startswith(("hf:.", "hf:~")):
+        folder = os.path.abspath(os.path.expanduser(spec.task.name.removeprefix("hf:")))
+        changes["task"] = spec.task.model_copy(update={"name": f"hf:{folder}"})
     if Path(os.path.expanduser(spec.space)).is_file() and spec.space not in space_names():
         changes["space"] = str(Path(os.path.expanduser(spec.space)).resolve())
     return spec.model_copy(update=changes)

@@ -77,5 +77,7 @@ def first_architectures(store: Store, settings: Settings, warm_start: str, model
 
 def _front(store: Store, settings: Settings, record: SearchRecord) -> list[Architecture]:
     """Return what a search found; its baselines are in every search anyway."""
-    trials = read_trials(open_storage(settings.database_url), record.name)
+    storage = open_storage(settings.database_url)
+    trials = read_trials(storage, record.name)
+    storage.engine.dispose()
     return [row.architecture for row in read_answer(store, record.id, trials).front if not row.baseline]

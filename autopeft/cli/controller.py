@@ -21,11 +21,13 @@ def command(
     from autopeft.logs import configure
     from autopeft.notices import notify
     from autopeft.search import open_store
+    from autopeft.settings import empty_folder
 
     configure()
-    settings, store = open_store()
-    dispatcher = Dispatcher(store, settings, notify)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: dispatcher.stop())
-    print("controller: waiting for searches", file=sys.stderr)
-    dispatcher.run(until_idle=once)
+    with empty_folder():
+        settings, store = open_store()
+        dispatcher = Dispatcher(store, settings, notify)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: dispatcher.stop())
+        print("controller: waiting for searches", file=sys.stderr)
+        dispatcher.run(until_idle=once)

@@ -25,6 +25,8 @@ def command(
 
     On this machine alone no token is needed as long as none was made; see `autopeft token`.
     """
+    import signal
+
     from autopeft.logs import configure
     from autopeft.service import server
     from autopeft.service.app import PATIENCE, make_app
@@ -41,6 +43,8 @@ def command(
     app = make_app(settings, store, loopback=server.is_loopback(host), own_controller=is_alive)
     print(server.address(listening), flush=True)
     print("serving; Ctrl-C ends it", file=sys.stderr)
+    # Whoever ends this process, a person or a container's engine, ends the controller first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if own is not None:
             own.start()

@@ -32,19 +32,20 @@ def command(
 
     from autopeft.errors import InvalidInput, Problem, ServiceUnreachable
     from autopeft.executors.node import Node
-    from autopeft.settings import Settings
+    from autopeft.settings import Settings, empty_folder
 
     address = Settings.from_environment().ray_address
     if address is None:
         remedy = "give that of the cluster's head, as 10.0.0.5:6379, or set AUTOPEFT_RAY_ADDRESS"
         raise InvalidInput(Problem("ray-address", None, remedy))
-    node = Node(address, cpus, gpus, ("--disable-usage-stats",))
-    try:
-        # Whoever ends this process, a person or a container's engine, ends the node first.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        code = node.wait()
-    except KeyboardInterrupt:
-        print("leaving the cluster", file=sys.stderr)
-        node.stop()
-        return
+    with empty_folder():
+        node = Node(address, cpus, gpus, ("--disable-usage-stats",))
+        try:
+            # Whoever ends this process, a person or a container's engine, ends the node first.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            code = node.wait()
+        except KeyboardInterrupt:
+            print("leaving the cluster", file=sys.stderr)
+            node.stop()
+            return
     raise ServiceUnreachable(f"the Ray cluster at {address} is gone, or does not take this machine (exit code {code})")

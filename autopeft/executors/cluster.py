@@ -10,8 +10,12 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -52,10 +56,11 @@ class Cluster:
         self._folder: str | None = None
         self.local = not self._found and address is None
         try:
-            if self.local:
-                _start_here()
-            elif not self._found:
-                self._connect(str(address))
+            with _own_sigterm():
+                if self.local:
+                    _start_here()
+                elif not self._found:
+                    self._connect(str(address))
         except ServiceUnreachable as error:
             self.close()
             raise ServiceUnreachable(f"{error}; --executor inline needs none") from error
@@ -67,7 +72,8 @@ class Cluster:
     def close(self) -> None:
         """Leave the cluster, and end the Ray that was started here; what the process was connected to stays."""
         if not self._found:
-            ray.shutdown()
+            with _own_sigterm():
+                ray.shutdown()
         if self._node is not None:
             self._node.stop()
         if self._folder is not None:
@@ -94,6 +100,18 @@ class Cluster:
                 raise OSError("this machine cannot join it; `autopeft worker` says why")
             time.sleep(0.2)
         return self._folder
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what this process does on SIGTERM: Ray would have it end at once when it connects, and when it leaves."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        # Where nothing was set Ray's is the better one, which cleans up.
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def machines() -> list[Machine]:

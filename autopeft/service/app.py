@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI
 from pydantic.json_schema import models_json_schema
 
@@ -26,7 +27,9 @@ from autopeft.service.uploads import UploadFolder
 from autopeft.settings import Settings
 from autopeft.store import Store
 
-UPLOAD_LIMIT = 100_000_000
+UPLOAD_LIMIT, UPLOAD_QUOTA = 100_000_000, 5_000_000_000
+# More requests than this are not worked on at once: one interpreter would only switch between them.
+THREADS = 16
 # Seconds: a database that is away is answered with 503, not waited for.
 PATIENCE = 2.0
 ERRORS = {
@@ -61,10 +64,11 @@ def make_app(
         own_controller: says whether the controller that was started with the service is alive, if one was.
 
     Raises:
-        InvalidInput: ``AUTOPEFT_UPLOAD_LIMIT`` is no number of bytes.
+        InvalidInput: ``AUTOPEFT_UPLOAD_LIMIT`` or ``AUTOPEFT_UPLOAD_QUOTA`` is no number of bytes.
     """
     checker = checker or Checker()
-    limit = _upload_limit()
+    limit = _read_bytes("AUTOPEFT_UPLOAD_LIMIT", UPLOAD_LIMIT)
+    quota = _read_bytes("AUTOPEFT_UPLOAD_QUOTA", UPLOAD_QUOTA)
     door = Door(store.tokens, loopback)
     studies = Studies(settings.database_url, PATIENCE)
     service = Service(
@@ -73,13 +77,14 @@ def make_app(
         checker=checker,
         curtain=Curtain(settings),
         door=door,
-        uploads=UploadFolder(settings, store, checker),
+        uploads=UploadFolder(settings, store, checker, quota),
         studies=studies,
         upload_limit=limit,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         checker.warm()
         yield
         checker.close()
@@ -157,8 +162,8 @@ def _application(service: Service, **options: Any) -> FastAPI:
     return app
 
 
-def _upload_limit() -> int:
-    text = os.environ.get("AUTOPEFT_UPLOAD_LIMIT", str(UPLOAD_LIMIT))
+def _read_bytes(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
     if not text.isascii() or not text.isdigit() or not int(text):
-        raise InvalidInput(Problem("AUTOPEFT_UPLOAD_LIMIT", text, "must be a number of bytes"))
+        raise InvalidInput(Problem(name, text, "must be a number of bytes"))
     return int(text)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from starlette.exceptions import HTTPException
 
 from autopeft.errors import InvalidInput, Problem
@@ -39,8 +39,12 @@ class Service:
     studies: Studies
     upload_limit: int
 
+    def answer(self, document: Any) -> Response:
+        """Return a response with what the store holds; it was checked when it was written, and is not again."""
+        return Response(self.curtain.json(document), media_type="application/json")
 
-def _service(request: Request) -> Service:
+
+async def _service(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 

@@ -63,7 +63,7 @@ def _document(record: SearchRecord, counts: Mapping[str, int], latest: Event | N
 
 def front_document(store: Store, record: SearchRecord) -> dict[str, Any]:
     """Return a search's front and baselines as JSON values, with the trial that each pick is."""
-    answer = read_front(store, record.id)
+    answer = read_front(store, record)
     return {
         **answer.to_dict(),
         "base_parameters": answer.base_parameters,

@@ -52,6 +52,8 @@ class Metrics:
         yield _by_state("autopeft_trials", "Trials by state.", self._store.trials.counts())
         controllers = "Controllers that are working on a search."
         yield GaugeMetricFamily("autopeft_controllers", controllers, value=self._store.controllers())
+        waiting = "Controllers that wait for a search."
+        yield GaugeMetricFamily("autopeft_controllers_waiting", waiting, value=self._store.waiting.count())
         yield GaugeMetricFamily("autopeft_checks_waiting", "Requests that wait to be checked.", value=self._waiting())
 
 

@@ -27,10 +27,12 @@ from autopeft.errors import (
     Problem,
 )
 from autopeft.service.checking import Unavailable
+from autopeft.service.uploads import OverQuota
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "2"
 STATUS: dict[type[AutopeftError], int] = {
+    OverQuota: 413,
     InvalidInput: 422,
     NotFound: 404,
     Conflict: 409,

@@ -32,6 +32,10 @@ LONGEST_NAME = 200
 STALE_SECONDS = 24 * 3600.0
 
 
+class OverQuota(InvalidInput):
+    """A file with which its owner's files would have more bytes than they may."""
+
+
 class UploadFolder:
     """Receives uploads and finds them again.
 
@@ -39,9 +43,11 @@ class UploadFolder:
         settings: data folder.
         store: where they are recorded.
         checker: looks at their content.
+        quota: bytes that the files of one owner may have together.
     """
 
-    def __init__(self, settings: Settings, store: Store, checker: Checker) -> None:
+    def __init__(self, settings: Settings, store: Store, checker: Checker, quota: int) -> None:
+        self._quota = quota
         self._folder = settings.home / "uploads"
         self._store = store
         self._checker = checker
@@ -75,6 +81,7 @@ class UploadFolder:
 
         Raises:
             InvalidInput: it is not what its name says, or holds no table.
+            OverQuota: its owner may not have so much.
             HTTPException: 413 where it is too large.
             Unavailable: the disk is full.
         """
@@ -86,23 +93,40 @@ class UploadFolder:
         partial = path.with_name(f".{path.name}")
         try:
             content = _Content(name, suffix, encoding, most)
+            left = self._quota - await to_thread.run_sync(self._store.uploads.used, owner)
             await to_thread.run_sync(self._prepare)
             with partial.open("xb") as file:
                 async for chunk in chunks:
                     content.see(chunk)
+                    if content.size > left:
+                        raise self._over_quota(name)
                     await to_thread.run_sync(file.write, chunk)
                 content.end()
                 await to_thread.run_sync(_flush, file)
             await self._look(partial, name, encoding)
             await to_thread.run_sync(os.replace, partial, path)
-            add = self._store.uploads.add
-            return await to_thread.run_sync(add, identity, owner, name, content.size, content.digest.hexdigest())
+            return await to_thread.run_sync(self._record, path, identity, owner, name, content)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise Unavailable("the data folder is full") from error
             raise
         finally:
             partial.unlink(missing_ok=True)
+
+    def _record(self, path: Path, identity: str, owner: str, name: str, content: _Content) -> Upload:
+        digest = content.digest.hexdigest()
+        stored = self._store.uploads.add(identity, owner, name, content.size, digest, self._quota)
+        if stored is None:  # another one of the owner's has come meanwhile
+            path.unlink()
+            raise self._over_quota(name)
+        return stored
+
+    def _over_quota(self, name: str) -> OverQuota:
+        remedy = (
+            f"with it all your files would have more than {self._quota} bytes; send a smaller one, use one that is "
+            "there (GET /api/v1/uploads lists them), or have AUTOPEFT_UPLOAD_QUOTA raised"
+        )
+        return OverQuota(Problem("file", name, remedy))
 
     def _path(self, upload: Upload) -> Path:
         return self._folder / f"{upload.id}{_suffix(upload.name)}"

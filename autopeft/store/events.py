@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from autopeft.store.sessions import Sessions
-from autopeft.store.tables import EventRow
+from autopeft.store.tables import EventRow, SearchRow
+
+# An event's, in its order.
+COLUMNS = (EventRow.id, EventRow.kind, EventRow.body, EventRow.created)
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,21 @@ class Events:
 
     def after(self, search: str, last: int = 0, limit: int = 1000) -> list[Event]:
         """Return a search's events after the one of that id, oldest first."""
-        wanted = select(EventRow).where(EventRow.search_id == search, EventRow.id > last)
+        wanted = select(*COLUMNS).where(EventRow.search_id == search, EventRow.id > last)
         with self._sessions.read() as session:
-            rows = session.scalars(wanted.order_by(EventRow.id).limit(limit))
-            return [Event(row.id, row.kind, row.body, row.created) for row in rows]
+            return [Event(*row) for row in session.execute(wanted.order_by(EventRow.id).limit(limit))]
 
     def spread(self, search: str, kind: str, most: int) -> list[Event]:
         """Return at most so many of a search's events of a kind, evenly spread over all, the last one among them."""
         mine = (EventRow.search_id == search, EventRow.kind == kind)
+        place = func.row_number().over(order_by=EventRow.id.desc()).label("place")
+        all_of_them = select(EventRow.id, place).where(*mine).subquery()
         with self._sessions.read() as session:
-            ids = session.scalars(select(EventRow.id).where(*mine).order_by(EventRow.id)).all()
-            chosen = ids[:: -(-(-len(ids) // most) or 1)]
-            rows = session.scalars(select(EventRow).where(EventRow.id.in_(chosen)).order_by(EventRow.id))
-            return [Event(row.id, row.kind, row.body, row.created) for row in rows]
+            count = session.scalar(select(func.count()).select_from(EventRow).where(*mine)) or 0
+            step = -(-count // most) or 1
+            chosen = select(all_of_them.c.id).where((all_of_them.c.place - 1) % step == 0)
+            wanted = select(*COLUMNS).where(EventRow.id.in_(chosen)).order_by(EventRow.id)
+            return [Event(*row) for row in session.execute(wanted)]
 
     def latest(self, search: str, kind: str = "progress") -> Event | None:
         """Return the last event of a kind, or None."""
@@ -67,12 +72,10 @@ class Events:
 
     def latest_of(self, searches: Iterable[str], kind: str = "progress") -> dict[str, Event]:
         """Return the last event of a kind for each of some searches, where there is one."""
-        found = {}
         # One by one: a search's last event is found at once, where the last of all together takes reading them all.
-        wanted = select(EventRow).where(EventRow.kind == kind).order_by(EventRow.id.desc()).limit(1)
+        mine = select(EventRow.id).where(EventRow.search_id == SearchRow.id, EventRow.kind == kind)
+        last = mine.order_by(EventRow.id.desc()).limit(1).scalar_subquery()
+        ids = select(last).where(SearchRow.id.in_(list(searches)))
+        wanted = select(EventRow.search_id, *COLUMNS).where(EventRow.id.in_(ids))
         with self._sessions.read() as session:
-            for search in searches:
-                row = session.scalar(wanted.where(EventRow.search_id == search))
-                if row is not None:
-                    found[search] = Event(row.id, row.kind, row.body, row.created)
-        return found
+            return {search: Event(*row) for search, *row in session.execute(wanted)}

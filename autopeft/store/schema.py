@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from autopeft.errors import Conflict
 
 VERSION_TABLE = "autopeft_alembic_version"
-FIRST, HEAD = "0001", "0002"
+FIRST, HEAD = "0001", "0003"
 # Any number that nothing else in the database locks.
 LOCK = 0x6175746F
 

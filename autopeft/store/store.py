@@ -6,7 +6,7 @@ import unicodedata
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import CursorResult, Select, delete, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
@@ -23,8 +23,11 @@ from autopeft.store.tables import LONGEST_NAME, EvaluationRow, SearchRow
 from autopeft.store.tokens import Tokens
 from autopeft.store.trials import Trials
 from autopeft.store.uploads import Uploads
+from autopeft.store.waiting import Waiting
 
 Phase = Literal["proxy", "confirmation"]
+# By these states what is still to be done is found among thousands of searches that have ended.
+OPEN = tuple(state for state in get_args(SearchState) if state not in ENDED)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Store:
         self.tokens = Tokens(self._sessions)
         self.trials = Trials(self._sessions)
         self.uploads = Uploads(self._sessions)
+        self.waiting = Waiting(self._sessions)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -206,7 +210,7 @@ class Store:
             free = or_(SearchRow.owner.is_(None), SearchRow.lease_until <= now)
             # One that was cancelled is taken if its controller was lost before it could see to that.
             to_do = or_(SearchRow.cancel_requested.is_(False), SearchRow.owner.is_not(None))
-            wanted = select(SearchRow).where(SearchRow.served, free, SearchRow.state.not_in(ENDED), to_do)
+            wanted = select(SearchRow).where(SearchRow.served, free, SearchRow.state.in_(OPEN), to_do)
             # Other controllers that look at the same moment pass over what this one is about to take.
             wanted = wanted.order_by(SearchRow.created).limit(1).with_for_update(skip_locked=True)
             row = session.scalar(wanted)
@@ -220,8 +224,8 @@ class Store:
             return session.scalar(wanted) or 0
 
     def owned(self) -> Sequence[SearchRecord]:
-        """Return the served searches that a controller owns, or was lost on."""
-        wanted = select(SearchRow).where(SearchRow.served, SearchRow.owner.is_not(None))
+        """Return the served searches that a controller works on, or was lost on."""
+        wanted = select(SearchRow).where(SearchRow.served, SearchRow.owner.is_not(None), SearchRow.state.in_(OPEN))
         with self._sessions.read() as session:
             return [_record(row) for row in session.scalars(wanted)]
 
@@ -396,7 +400,8 @@ class Store:
     def _find(self, session: Session, name: str) -> SearchRow:
         row = None
         if _is_name(name):
-            row = session.get(SearchRow, name) or session.scalar(select(SearchRow).where(SearchRow.name == name))
+            named = select(SearchRow).where(or_(SearchRow.id == name, SearchRow.name == name))
+            row = session.scalar(named.order_by((SearchRow.id == name).desc()).limit(1))
         if row is None:
             names = list(session.scalars(select(SearchRow.name).order_by(SearchRow.created.desc()).limit(10)))
             known = ", ".join(names) or "none yet"

@@ -81,6 +81,12 @@ class TrialRow(Base):
     """One trial as Optuna's record has it, where it can be paged and sorted without reading a whole study."""
 
     __tablename__ = "autopeft_trials"
+    __table_args__ = (
+        Index("ix_autopeft_trials_state", "search_id", "state"),
+        Index("ix_autopeft_trials_score", "search_id", "score", "number"),
+        # All that it takes to find a front, so that no trial is read as a whole for that.
+        Index("ix_autopeft_trials_points", "search_id", "params", "score", "number", "name", "fingerprint"),
+    )
 
     search_id: Mapped[str] = mapped_column(ForeignKey("autopeft_searches.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -100,13 +106,25 @@ class EventRow(Base):
     """Something that happened to a search, as its watchers are told it."""
 
     __tablename__ = "autopeft_events"
-    __table_args__ = (Index("ix_autopeft_events_search", "search_id", "id"),)
+    __table_args__ = (
+        Index("ix_autopeft_events_search", "search_id", "id"),
+        Index("ix_autopeft_events_kind", "search_id", "kind", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     search_id: Mapped[str] = mapped_column(ForeignKey("autopeft_searches.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(32))
     body: Mapped[dict[str, Any]]
     created: Mapped[float]
+
+
+class ControllerRow(Base):
+    """A controller that waits for searches; one that works is known by the search that it owns."""
+
+    __tablename__ = "autopeft_controllers"
+
+    owner: Mapped[str] = mapped_column(String(200), primary_key=True)
+    seen: Mapped[float]
 
 
 class TokenRow(Base):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 
 from autopeft.store.sessions import Sessions
 from autopeft.store.tables import SearchRow, TrialRow
@@ -39,6 +39,16 @@ class TrialEntry:
     body: Mapping[str, Any]
 
 
+class Point(NamedTuple):
+    """A complete trial, as far as it takes to see whether it is on a front."""
+
+    number: int
+    name: str
+    fingerprint: str
+    params: int
+    score: float
+
+
 class Trials:
     """The trials of all searches."""
 
@@ -62,13 +72,15 @@ class Trials:
         """Return trials in an order, those without a score last; of one state if it is given."""
         column = getattr(TrialRow, order)
         keys = (column.desc() if down else column.asc()).nulls_last(), TrialRow.number
+        # Only those of the page are read as a whole: to sort all of them with their bodies takes far longer.
         wanted = self._of(search, state).order_by(*keys).limit(limit).offset(offset)
-        return self._read(wanted)
+        numbers = wanted.with_only_columns(TrialRow.number)
+        return self._read(self._of(search, "").where(TrialRow.number.in_(numbers)).order_by(*keys))
 
     def count(self, search: str, state: str = "") -> int:
         """Return how many trials there are, or how many in a state."""
         with self._sessions.read() as session:
-            return session.scalar(select(func.count()).select_from(self._of(search, state).subquery())) or 0
+            return session.scalar(self._of(search, state).with_only_columns(func.count())) or 0
 
     def counts(self, search: str | None = None) -> dict[str, int]:
         """Return how many trials of a search, or of all, are in each state."""
@@ -88,12 +100,33 @@ class Trials:
                 found[search][state] = count
         return found
 
-    def points(self, search: str) -> list[tuple[int, str, str, int, float]]:
-        """Return number, name, fingerprint, parameters and score of every complete trial."""
-        columns = (TrialRow.number, TrialRow.name, TrialRow.fingerprint, TrialRow.params, TrialRow.score)
-        wanted = select(*columns).where(TrialRow.search_id == search, TrialRow.score.is_not(None))
+    def numbers(self, search: str) -> set[int]:
+        """Return the numbers of all complete trials."""
+        wanted = select(TrialRow.number).where(TrialRow.search_id == search, TrialRow.score.is_not(None))
         with self._sessions.read() as session:
-            return [(n, name, mark, params, score or 0.0) for n, name, mark, params, score in session.execute(wanted)]
+            return set(session.scalars(wanted))
+
+    def points(self, search: str, marks: Collection[str] = ()) -> list[Point]:
+        """Return the complete trials that an answer may need, by number.
+
+        These are the trials that none with as few parameters beats, those that have a name or one of these
+        fingerprints, and the one with the least score.
+        """
+        columns = (TrialRow.number, TrialRow.name, TrialRow.fingerprint, TrialRow.params, TrialRow.score)
+        best = func.max(TrialRow.score).over(order_by=TrialRow.params)
+        mine = (TrialRow.search_id == search, TrialRow.score.is_not(None))
+        all_of_them = select(*columns, best.label("best")).where(*mine).subquery()
+        found = all_of_them.c
+        least = select(TrialRow.number).where(*mine).order_by(TrialRow.score, TrialRow.number).limit(1)
+        needed = or_(
+            found.score >= found.best,
+            found.name != "",
+            found.fingerprint.in_(list(marks)),
+            found.number == least.scalar_subquery(),
+        )
+        wanted = select(found.number, found.name, found.fingerprint, found.params, found.score).where(needed)
+        with self._sessions.read() as session:
+            return [Point(*row) for row in session.execute(wanted.order_by(found.number))]
 
     def some(self, search: str, numbers: Iterable[int]) -> list[TrialEntry]:
         """Return the trials of these numbers, in their order."""

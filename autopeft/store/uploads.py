@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from autopeft.errors import NotFound
 from autopeft.store.sessions import Sessions
@@ -35,13 +36,26 @@ class Uploads:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    def add(self, identity: str, owner: str, name: str, size: int, digest: str) -> Upload:
-        """Record a file that lies in the data folder already."""
+    def add(self, identity: str, owner: str, name: str, size: int, digest: str, most: int) -> Upload | None:
+        """Record a file that lies in the data folder; None if its owner's files would have more than so many bytes."""
         with self._sessions.write() as session:
+            if self._sessions.engine.dialect.name == "postgresql":
+                # Two files that an owner sends at once must see each other; elsewhere writers take turns anyway.
+                session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"autopeft uploads {owner}"))))
+            if self._used(session, owner) + size > most:
+                return None
             created = self._sessions.now(session)
             row = UploadRow(id=identity, owner=owner, name=name, size=size, digest=digest, created=created)
             session.add(row)
             return _upload(row)
+
+    def used(self, owner: str) -> int:
+        """Return how many bytes the files of an owner have."""
+        with self._sessions.read() as session:
+            return self._used(session, owner)
+
+    def _used(self, session: Session, owner: str) -> int:
+        return int(session.scalar(select(func.sum(UploadRow.size)).where(UploadRow.owner == owner)) or 0)
 
     def get(self, identity: str) -> Upload:
         """Return an upload by its id.

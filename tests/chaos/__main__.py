@@ -1,8 +1,9 @@
 """``python -m tests.chaos``: kill controllers until it is certain that nothing is lost by it.
 
 On SQLite and on a real PostgreSQL: KILLS times at random moments (200 if unset) and a tenth of that at each crash
-point, a lease that runs out, and a database that is away for half a minute. Progress goes to stderr; stdout has one
-line of JSON. SEED repeats a run, as far as a kill can be repeated.
+point, a lease that runs out, a database that is away for half a minute, and eight controllers at once that share 200
+searches and are not killed. Progress goes to stderr; stdout has one line of JSON. SEED repeats a run, as far as a kill
+can be repeated.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pathlib import Path
 from tests import postgres
 from tests.chaos.bench import Bench, Reckoning
 from tests.chaos.campaign import crash_at_points, crash_when_cancelled, crash_when_resumed, kill_at_random
+from tests.chaos.crowd import crowd
 from tests.chaos.outages import cut_off, lock_out, take_over
 from tests.search.conftest import make_model, make_task
 
 KILLS = 200
 AWAY = 30.0
+CONTROLLERS, SEARCHES = 8, 200
 
 
 def main() -> int:
@@ -71,6 +74,9 @@ def campaign(
     tell(f"taken over {take_over(bench, found):.1f} s after its owner elsewhere was lost")
     away(bench, AWAY, found)
     tell(f"a database that was away for {AWAY:.0f} s: {len(found.notes)} found wrong")
+    turnout = crowd(bench, CONTROLLERS, SEARCHES, found)
+    shares = ", ".join(map(str, turnout.shares))
+    tell(f"{SEARCHES} searches in {turnout.seconds:.0f} s by {CONTROLLERS} controllers at once ({shares} each)")
 
 
 def say(what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from optuna.trial import TrialState
 from autopeft.store import SearchRecord, Store, Submission
 from autopeft.submission import submit_options
 from autopeft.trial import open_storage, read_trials
-from tests.chaos.launcher import Job, work
+from tests.chaos.launcher import Job, promises, work
 
 # The server that controllers are forked from has done their imports, and pytest's, which they would do as well.
 FORK = multiprocessing.get_context("forkserver")
@@ -130,11 +129,8 @@ class Bench:
         return path.stat().st_size if path.exists() else 0
 
     def promises(self, record: SearchRecord) -> Iterator[dict[str, Any]]:
-        """Yield what the controllers of a search noted, in order; a line that a kill cut off was never promised."""
-        path = self.log(record)
-        for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
-            if line.endswith("\n"):
-                yield json.loads(line)
+        """Yield what the controllers of a search noted, in order."""
+        return promises(self.log(record))
 
     def wait_for(
         self, record: SearchRecord, what: str, after: float = 0.0, patience: float = PATIENT
@@ -217,6 +213,8 @@ class Bench:
         }
         kept: set[tuple[str, str, int]] = set()
         for one in self.promises(record):
+            if one["what"] == "claim":
+                continue
             if one["what"] == "told":
                 was = (one["fingerprint"], one["state"], one["score"])
                 if trials.get(one["number"]) != was:

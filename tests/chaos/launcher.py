@@ -13,7 +13,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,8 +203,21 @@ def promise(log: Path, what: str, **values: object) -> None:
     os.close(file)
 
 
+def promises(log: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a log, in order; one that a kill cut off was never promised."""
+    for line in log.read_text().splitlines(keepends=True) if log.exists() else ():
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
 def _keep_promises(log: Path) -> None:
-    store, tell = Store.add_evaluation, Study.tell
+    store, tell, claim = Store.add_evaluation, Study.tell, Store.claim_next
+
+    def claim_next(self: Store, *rest: Any) -> Any:
+        claimed = claim(self, *rest)
+        if claimed is not None:
+            promise(log, "claim", search=claimed.id)
+        return claimed
 
     def add_evaluation(self: Store, record: Any, kept: Any, architecture: Any, *rest: Any) -> None:
         store(self, record, kept, architecture, *rest)
@@ -219,6 +232,7 @@ def _keep_promises(log: Path) -> None:
         promise(log, "told", number=number, fingerprint=fingerprint, state=trial.state, score=trial.score)
         return trial
 
+    Store.claim_next = claim_next  # type: ignore[method-assign]
     Store.add_evaluation = add_evaluation  # type: ignore[method-assign]
     Study.tell = told  # type: ignore[method-assign]
 

@@ -59,6 +59,19 @@ def test_every_request_is_reported_once_with_weights(executor, tiny_model, tiny_
     assert all(r.weights for r in reports.values())
 
 
+def test_a_process_that_finishes_its_runs_on_sigterm_still_does_on_ray(home):
+    asked = []
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.append("to end"))
+    try:
+        started = ray_executor.RayExecutor(ExecutorOptions(workers=1))
+        signal.raise_signal(signal.SIGTERM)
+        started.close()
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(asked) == 2
+
+
 def test_a_killed_workers_request_is_run_again(executor, tiny_model, tiny_task, home):
     processes = pids(executor)
     # Long enough to be hit, on both workers.

@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from autopeft.dispatcher import Dispatcher
 from autopeft.service.metrics import Metrics
+from autopeft.store.tables import ControllerRow
 from tests.service.conftest import Running, finish
 
 PROGRAM = """
@@ -56,3 +61,26 @@ def test_made_up_methods_and_paths_make_no_new_series(service: Running, method: 
     metrics: Metrics = service.app.state.metrics
     text = metrics.text().decode()
     assert method not in text and "/nothing" not in text
+
+
+def test_a_controller_that_waits_is_seen_until_it_stops_or_is_not_heard_of(service: Running) -> None:
+    def seen() -> int:
+        count: int = service.client.get("/readyz").json()["controllers_waiting"]
+        return count
+
+    assert seen() == 0
+    dispatcher = Dispatcher(service.store, service.settings)
+    thread = threading.Thread(target=dispatcher.run)
+    thread.start()
+    until = time.monotonic() + 30
+    while not seen():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    dispatcher.stop()
+    thread.join()
+    assert seen() == 0
+    service.store.waiting.say("lost:1:abc")
+    assert seen() == 1 and "autopeft_controllers_waiting 1.0" in service.client.get("/metrics").text
+    with service.store._sessions.write() as session:
+        session.execute(update(ControllerRow).values(seen=ControllerRow.seen - 20))
+    assert seen() == 0

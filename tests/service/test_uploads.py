@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from autopeft.errors import InvalidInput
 from tests.service.conftest import ROWS, Running, Start
 
 
@@ -184,3 +185,38 @@ def test_a_file_above_the_limit_is_refused_however_it_comes(start: Start, monkey
     assert service.client.post("/api/v1/uploads?name=rows.csv", content=in_pieces()).status_code == 413
     assert len(service.client.get("/api/v1/uploads").json()["uploads"]) == 1
     assert len(list((service.settings.home / "uploads").iterdir())) == 1
+
+
+def test_all_files_of_an_owner_have_a_quota_that_others_do_not_share(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPEFT_UPLOAD_QUOTA", str(2 * len(ROWS)))
+    service = start()
+    ada, grace = service.token("submit"), service.token("submit", owner="grace")
+    assert [service.upload(**ada).status_code for _ in range(2)] == [201, 201]
+    refused = service.upload("more.csv", b"text,label\na,b\n", **ada)
+    assert refused.status_code == 413 and refused.headers["content-type"] == "application/problem+json"
+    (error,) = refused.json()["errors"]
+    assert (error["field"], error["value"]) == ("file", "more.csv")
+    assert f"more than {2 * len(ROWS)} bytes" in error["remedy"] and "AUTOPEFT_UPLOAD_QUOTA" in error["remedy"]
+    assert service.upload(**grace).status_code == 201
+    assert len(service.client.get("/api/v1/uploads", headers=ada).json()["uploads"]) == 3
+    assert len(list((service.settings.home / "uploads").iterdir())) == 3
+
+
+def test_files_that_are_sent_at_once_share_the_quota(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOPEFT_UPLOAD_QUOTA", str(2 * len(ROWS)))
+    service = start()
+    # None of them has been recorded when the last one begins.
+    monkeypatch.setattr(service.store.uploads, "used", lambda owner: 0)
+    assert [service.upload().status_code for _ in range(3)] == [201, 201, 413]
+    assert len(list((service.settings.home / "uploads").iterdir())) == 2
+
+
+@pytest.mark.parametrize("text", ["0", "5 GB", "-1", ""])
+def test_a_quota_that_is_no_number_of_bytes_is_refused_at_the_start(
+    start: Start, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("AUTOPEFT_UPLOAD_QUOTA", text)
+    with pytest.raises(InvalidInput, match="AUTOPEFT_UPLOAD_QUOTA = .*must be a number of bytes"):
+        start()

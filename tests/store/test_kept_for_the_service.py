@@ -96,7 +96,7 @@ def test_the_front_of_a_few_trials_is_that_of_all(store, search, baselines, conf
             report = TrialReport(key="", state="complete", scores={"validation": size / 10})
             store.add_evaluation(search, "confirmation", architecture(size), Fidelity(), 0, report)
     whole = read_answer(store, search.id, trials)
-    found = read_front(store, search.id)
+    found = read_front(store, search)
     assert found.to_dict() == whole.to_dict() and found.front
     assert len(found.others) < max(1, len(whole.others))
 
@@ -162,8 +162,9 @@ def test_everything_wrong_with_a_token_is_told_at_once(store):
 
 
 def test_uploads_are_listed_newest_first(store):
-    first = store.uploads.add("u-1", "ada", "../../etc/passwd", 12, "0" * 64)
-    second = store.uploads.add("u-2", "bob", "b.csv", 0, "1" * 64)
+    first = store.uploads.add("u-1", "ada", "../../etc/passwd", 12, "0" * 64, 12)
+    second = store.uploads.add("u-2", "bob", "b.csv", 0, "1" * 64, 12)
+    assert store.uploads.add("u-3", "ada", "a.csv", 1, "2" * 64, 12) is None and store.uploads.used("ada") == 12
     assert store.uploads.list() == [second, first] and store.uploads.get("u-1") == first
     with pytest.raises(NotFound, match="no upload 'u-3'"):
         store.uploads.get("u-3")

@@ -79,13 +79,13 @@ async def plot(
 
 
 def _answer(service: Service, search: str) -> Answer:
-    return read_front(service.store, search)
+    return read_front(service.store, service.store.get(search))
 
 
 def _recipe(service: Service, search: str, pick: str) -> tuple[Row, Recipe, Path | None]:
     record = service.store.get(search)
     numbers = [int(pick)] if pick.isascii() and pick.isdecimal() and len(pick) < 10 else []
-    answer = read_front(service.store, record.id, numbers)
+    answer = read_front(service.store, record, numbers)
     row = answer.pick(pick)
     weights = weights_path(service.settings, record.id, row.architecture.fingerprint)
     return row, make_recipe(record, row, answer.baselines), weights if weights.exists() else None

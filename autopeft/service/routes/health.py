@@ -22,12 +22,13 @@ async def is_alive() -> dict[str, Any]:
 
 @router.get("/readyz")
 def is_ready(request: Request, service: TheService) -> dict[str, Any]:
-    """Answer if the database does, with the controllers that are seen: an idle one on another machine is not."""
+    """Answer if the database does, with the controllers that are there."""
     own: Callable[[], bool] | None = request.app.state.own_controller
     return {
         "ready": True,
         "database": "answers",
         "controllers_at_work": service.store.controllers(),
+        "controllers_waiting": service.store.waiting.count(),
         "own_controller": None if own is None else "alive" if own() else "being started",
     }
 

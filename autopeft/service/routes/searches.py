@@ -70,7 +70,7 @@ def list_searches(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=40)] = None,
     state: SearchState | None = None,
-) -> dict[str, Any]:
+) -> Response:
     """Searches, newest first; ``next`` is the cursor of the page after."""
     try:
         before = None if cursor is None else service.store.get(cursor)
@@ -79,25 +79,25 @@ def list_searches(
     records = service.store.list(limit + 1, before, state)
     page = records[:limit]
     following = page[-1].id if len(records) > limit else None
-    return {"searches": search_documents(service.store, page), "next": following}
+    return service.answer({"searches": search_documents(service.store, page), "next": following})
 
 
 @router.get("/searches/{search}", response_model=schemas.SearchDocument)
-def read(search: str, service: TheService) -> dict[str, Any]:
+def read(search: str, service: TheService) -> Response:
     """One search, by its id or name."""
-    return search_document(service.store, service.store.get(search))
+    return service.answer(search_document(service.store, service.store.get(search)))
 
 
 @router.get("/searches/{search}/front", response_model=schemas.Front)
-def read_front(search: str, service: TheService) -> dict[str, Any]:
+def read_front(search: str, service: TheService) -> Response:
     """The front and the baselines, and the trial that each pick is."""
-    return front_document(service.store, service.store.get(search))
+    return service.answer(front_document(service.store, service.store.get(search)))
 
 
 @router.get("/searches/{search}/history", response_model=schemas.History)
-def read_history(search: str, service: TheService) -> dict[str, Any]:
+def read_history(search: str, service: TheService) -> Response:
     """How the search went."""
-    return {"points": history(service.store, service.store.get(search).id)}
+    return service.answer({"points": history(service.store, service.store.get(search).id)})
 
 
 @router.get("/searches/{search}/dashboard", status_code=307, response_class=RedirectResponse)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 
 from autopeft.architecture import Architecture
 from autopeft.errors import NotFound
@@ -27,14 +27,14 @@ def list_trials(
     sort: Order = "number",
     order: Literal["asc", "desc"] = "asc",
     state: Literal["", "running", "complete", "pruned", "failed"] = "",
-) -> dict[str, Any]:
+) -> Response:
     """Trials in an order, those without a score last; ``next`` is the cursor of the page after."""
     record = service.store.get(search)
     page = service.store.trials.page(record.id, limit, cursor, sort, order == "desc", state)
     total = service.store.trials.count(record.id, state)
     end = cursor + len(page)
     following = str(end) if page and end < total else None
-    return {"trials": [dict(entry.body) for entry in page], "next": following, "total": total}
+    return service.answer({"trials": [entry.body for entry in page], "next": following, "total": total})
 
 
 @router.get("/searches/{search}/trials/{number}")
