@@ -187,7 +187,8 @@ def test_in_float32_their_first_outputs_are_those_of_each_alone(side, family):
     ("module", "options"), [(module, options) for module in MODULE_TYPES.names for options in options_of(module)]
 )
 def test_like_modules_that_run_as_one_learn_what_each_learns_alone(side, module, options):
-    one = side()
+    # In float64: AdamW makes steps of equal size of gradients that are nothing but a float32's rounding.
+    one = side("bert", torch.float64)
     kinds = MODULE_TYPES.get(module).kinds
     sizes = (2, 2, 2, 3) if MODULE_TYPES.get(module).sized else (0, 0, 0, 0)
     sites = [s for s in one.geometry.sites if s.kind in kinds and not shifts_every_score_alike("bert", module, s.name)]
@@ -195,7 +196,7 @@ def test_like_modules_that_run_as_one_learn_what_each_learns_alone(side, module,
         Job(Architecture(tuple(Placement(module, s.name, s.layer, size, options) for s in sites)), seed=seed)
         for seed, size in enumerate(sizes)
     ]
-    assert_as_alone(one, jobs)
+    assert_as_alone(one, jobs, atol=1e-6)
 
 
 def test_one_by_itself_is_the_same_to_the_last_digit(side):
