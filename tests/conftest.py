@@ -14,6 +14,7 @@ from autopeft.geometry import ModelGeometry
 from autopeft.messages import TaskSpec
 from autopeft.recipe import Recipe
 from autopeft.tasks import load_task
+from workers.packing import Together
 
 # A busy machine is no reason to fail, and a test run says the same twice.
 hypothesis.settings.register_profile("autopeft", deadline=None, derandomize=True)
@@ -208,3 +209,16 @@ def table(tmp_path):
         return TaskSpec(name=str(path), **spec)
 
     return write
+
+
+@pytest.fixture
+def pack_sizes(monkeypatch):
+    """How many runs each pack of this process began with."""
+    found, train = [], Together.train
+
+    def watch(self):
+        found.append(len(self.runs))
+        return train(self)
+
+    monkeypatch.setattr(Together, "train", watch)
+    return found

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.geometry import ModelGeometry
-from autopeft.modules import MODULE_TYPES
-from autopeft.modules.attention import keep_input, put_prefix, take_prefix, use_attention
-from autopeft.modules.hooks import Change, SiteHook, cast_to_weights
+from autopeft.modules.attention import put_prefix
+from autopeft.modules.hooks import Change, Hooked, cast_to_weights
 from autopeft.modules.prefix import Prefix
 from autopeft.modules.weights import Weights
 
 
-class Attachment(Weights):
+class Attachment(Weights, Hooked):
     """The weights of one architecture, in use by the model that they are for.
 
     The base model's own tensors are never written to: every module is reached by hooks. The model's head gives way to
@@ -38,21 +37,9 @@ class Attachment(Weights):
     def __init__(
         self, model: PreTrainedModel, architecture: Architecture, geometry: ModelGeometry, seed: int = 0
     ) -> None:
-        super().__init__(model, architecture, geometry, seed)
-        self._undo = ExitStack()
+        Weights.__init__(self, model, architecture, geometry, seed)
         self._gates: dict[str, Tensor] = {}
-        try:
-            self._put_head()
-            self._hook_sites()
-        except BaseException:  # the model is used again
-            self.detach()
-            raise
-
-    def __enter__(self) -> Attachment:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.detach()
+        Hooked.__init__(self)
 
     def set_gates(self, gates: Mapping[str, Tensor]) -> None:
         """Let each named placement have a share of its effect: ``h <- h + z (delta(x, h) - h)``, until set anew.
@@ -71,10 +58,6 @@ class Attachment(Weights):
         self._gates.clear()
         self._gates.update(gates)
 
-    def detach(self) -> None:
-        """Take everything off the model again; it computes and holds what it did before. May be called twice."""
-        self._undo.close()
-
     def _put_head(self) -> None:
         for name, parameter in self.head.items():
             owner_name, _, attribute = name.rpartition(".")
@@ -87,16 +70,15 @@ class Attachment(Weights):
             self._undo.callback(owner.register_forward_pre_hook(cast_to_weights).remove)
 
     def _hook_sites(self) -> None:
-        base = self.model.base_model
         for site, ordered in self.by_site():
             if site.kind == "kv":
-                self._put_prefix(base.get_submodule(site.exit), ordered[0])
-                continue
-            needs_input = not all(MODULE_TYPES.get(p.module).sequential for p in ordered)
-            for handle in SiteHook(site, self._change(ordered)).register(base, needs_input):
-                self._undo.callback(handle.remove)
+                prefix = self.modules[ordered[0].key]
+                assert isinstance(prefix, Prefix)
+                self._read_prefixes(site, partial(put_prefix, prefix=prefix), gated=prefix.gate is not None)
+            else:
+                self._change(site, self._gated(ordered), ordered)
 
-    def _change(self, placements: list[Placement]) -> Change:
+    def _gated(self, placements: list[Placement]) -> Change:
         """Return what runs a site's deltas, each as far as its gate is open."""
         deltas = {placement.key: self.modules[placement.key] for placement in placements}
 
@@ -109,12 +91,3 @@ class Attachment(Weights):
             return h
 
         return change
-
-    def _put_prefix(self, attention: nn.Module, placement: Placement) -> None:
-        prefix = self.modules[placement.key]
-        assert isinstance(prefix, Prefix)
-        self._undo.callback(use_attention(self.model))
-        put_prefix(attention, prefix)
-        self._undo.callback(take_prefix, attention)
-        if prefix.gate is not None:
-            self._undo.callback(attention.register_forward_pre_hook(keep_input, with_kwargs=True).remove)

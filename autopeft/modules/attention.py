@@ -95,38 +95,37 @@ def attend(
     """
     if module in _FIRST:
         key, value = _by_head(key, query.shape[1]), _by_head(value, query.shape[1])
-    parts, read = _PREFIXES.get(module), _INPUTS.pop(module, None)
-    if parts is None:
-        given = (attention_mask, dropout, scaling, is_causal, position_bias)
-        return _attend(module, query, key, value, *given, **kwargs), None
-    outs, end = [], 0
-    for rows, prefix in parts(len(query)):
-        part = slice(end, end + rows)
-        end += rows
-        mask, bias = _of(part, attention_mask), _of(part, position_bias)
-        given = (mask, dropout, scaling, is_causal, bias)
-        out = _attend_to(prefix, _of(part, read), module, query[part], key[part], value[part], *given, **kwargs)
-        outs.append(out)
+    read = _INPUTS.pop(module, None)
+    parts = _PREFIXES[module](len(query)) if module in _PREFIXES else ((len(query), None),)
+    given = (query, key, value, attention_mask, position_bias, read)
+    cut = zip(*(_split(tensor, [rows for rows, _ in parts]) for tensor in given), strict=True)
+    outs = [
+        _attend_to(prefix, module, *part, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs)
+        for (_, prefix), part in zip(parts, cut, strict=True)
+    ]
     return outs[0] if len(outs) == 1 else torch.cat(outs), None
 
 
-def _of(part: slice, given: Tensor | None) -> Tensor | None:
-    """Return the part's rows of what is there for every row, or for all alike."""
-    return given if given is None or len(given) == 1 else given[part]
+def _split(given: Tensor | None, rows: Sequence[int]) -> Sequence[Any]:
+    """Return each part's rows of what is there for every row, or what is there for all alike."""
+    if given is None or len(given) == 1 or len(rows) == 1:
+        return [given] * len(rows)
+    return torch.split(given, list(rows))
 
 
 def _attend_to(
     prefix: Prefix | None,
-    read: Tensor | None,
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    position_bias: Tensor | None,
+    read: Tensor | None,
+    *,
     dropout: float,
     scaling: float | None,
     is_causal: bool | None,
-    position_bias: Tensor | None,
     **kwargs: Any,
 ) -> Tensor:
     gate = None
@@ -143,39 +142,24 @@ def _attend_to(
             attention_mask = functional.pad(attention_mask, (length, 0), value=visible)
         if position_bias is not None:
             position_bias = functional.pad(position_bias, (length, 0))
-    out = _attend(module, query, key, value, attention_mask, dropout, scaling, is_causal, position_bias, **kwargs)
+    if _eager_is_faster(query, key, value, dropout):
+        out = _eager(module, query, key, value, attention_mask, scaling, is_causal, position_bias)
+    else:
+        out, _ = sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            is_causal=is_causal,
+            position_bias=position_bias,
+            **kwargs,
+        )
     if gate is not None:
         own, prefixed = out.chunk(2, dim=-1)
         out = own + prefixed * gate.transpose(1, 2)
-    return out
-
-
-def _attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float,
-    scaling: float | None,
-    is_causal: bool | None,
-    position_bias: Tensor | None,
-    **kwargs: Any,
-) -> Tensor:
-    if _eager_is_faster(query, key, value, dropout):
-        return _eager(module, query, key, value, attention_mask, scaling, is_causal, position_bias)
-    out: Tensor = sdpa_attention_forward(
-        module,
-        query,
-        key,
-        value,
-        attention_mask,
-        dropout=dropout,
-        scaling=scaling,
-        is_causal=is_causal,
-        position_bias=position_bias,
-        **kwargs,
-    )[0]
     return out
 
 

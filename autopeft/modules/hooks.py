@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
+from autopeft.architecture import Placement
 from autopeft.geometry import Site
+from autopeft.modules import MODULE_TYPES
+from autopeft.modules.attention import keep_input, take_prefix, use_attention
 
 Change = Callable[[Tensor, Tensor], Tensor]
+
+
+class Hooked:
+    """What a model is made to use by hooks, until they are taken off again."""
+
+    model: PreTrainedModel
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+        try:
+            self._put_head()
+            self._hook_sites()
+        except BaseException:  # the model is used again
+            self.detach()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def detach(self) -> None:
+        """Take everything off the model again; it computes and holds what it did before. May be called twice."""
+        self._undo.close()
+
+    def _put_head(self) -> None:
+        raise NotImplementedError
+
+    def _hook_sites(self) -> None:
+        raise NotImplementedError
+
+    def _change(self, site: Site, change: Change, placements: Iterable[Placement]) -> None:
+        """Let a site's representation be changed, by modules of these placements."""
+        needs_input = not all(MODULE_TYPES.get(placement.module).sequential for placement in placements)
+        for handle in SiteHook(site, change).register(self.model.base_model, needs_input):
+            self._undo.callback(handle.remove)
+
+    def _read_prefixes(self, site: Site, put: Callable[[nn.Module], None], *, gated: bool) -> None:
+        """Let the attention of a site read what is put there."""
+        attention = self.model.base_model.get_submodule(site.exit)
+        self._undo.callback(use_attention(self.model))
+        put(attention)
+        self._undo.callback(take_prefix, attention)
+        if gated:
+            self._undo.callback(attention.register_forward_pre_hook(keep_input, with_kwargs=True).remove)
 
 
 class SiteHook:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar, cast
 
@@ -18,10 +18,9 @@ from torch.func import functional_call, vmap
 from transformers import PreTrainedModel
 
 from autopeft.architecture import Architecture, Placement
-from autopeft.geometry import ModelGeometry
-from autopeft.modules import MODULE_TYPES
-from autopeft.modules.attention import keep_input, put_prefixes, take_prefix, use_attention
-from autopeft.modules.hooks import SiteHook, cast_to_weights
+from autopeft.geometry import ModelGeometry, Site
+from autopeft.modules.attention import put_prefixes
+from autopeft.modules.hooks import Hooked, cast_to_weights
 from autopeft.modules.prefix import Prefix
 from autopeft.modules.weights import Weights
 
@@ -39,7 +38,7 @@ def can_pack(architecture: Architecture, geometry: ModelGeometry) -> bool:
     return not any(placement.site in excluded for placement in architecture.placements)
 
 
-class Pack:
+class Pack(Hooked):
     """The weights of several architectures, in use by the one model that they are for.
 
     Each candidate's rows of a batch are told by :meth:`holding`. The base model's own tensors are never written to.
@@ -53,19 +52,7 @@ class Pack:
         self.geometry = members[0].geometry
         self.members = tuple(members)
         self._rows = [0] * len(members)
-        self._undo = ExitStack()
-        try:
-            self._put_heads()
-            self._hook_sites()
-        except BaseException:  # the model is used again
-            self.detach()
-            raise
-
-    def __enter__(self) -> Pack:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.detach()
+        super().__init__()
 
     @property
     def placements(self) -> tuple[Placement, ...]:
@@ -86,11 +73,7 @@ class Pack:
         finally:
             self._rows[:] = [0] * len(self.members)
 
-    def detach(self) -> None:
-        """Take everything off the model again; it computes and holds what it did before. May be called twice."""
-        self._undo.close()
-
-    def _put_heads(self) -> None:
+    def _put_head(self) -> None:
         for path in sorted({name.rpartition(".")[0] for name in self.members[0].head}):
             layer = self.model.get_submodule(path)
             place = _Place([_layer_of(member, path, layer) for member in self.members])
@@ -99,33 +82,25 @@ class Pack:
             self._undo.callback(layer.__dict__.pop, "forward")
 
     def _hook_sites(self) -> None:
-        base = self.model.base_model
         chosen = [dict(member.by_site()) for member in self.members]
         for site in self.geometry.sites:
             ordered = [there.get(site, []) for there in chosen]
+            if not any(ordered):
+                continue
             if site.kind == "kv":
-                self._put_prefixes(base.get_submodule(site.exit), ordered)
-            elif any(ordered):
+                self._hook_prefixes(site, ordered)
+            else:
                 chains = [_chain_of(*one) for one in zip(self.members, ordered, strict=True)]
                 place = _Place(chains, [tuple(own) for own in ordered])
-                needs_input = not all(MODULE_TYPES.get(p.module).sequential for own in ordered for p in own)
-                hook = SiteHook(site, partial(place.run, self._rows))
-                for handle in hook.register(base, needs_input):
-                    self._undo.callback(handle.remove)
+                self._change(site, partial(place.run, self._rows), (p for own in ordered for p in own))
 
-    def _put_prefixes(self, attention: nn.Module, ordered: Sequence[Sequence[Placement]]) -> None:
+    def _hook_prefixes(self, site: Site, ordered: Sequence[Sequence[Placement]]) -> None:
         prefixes = [
             cast(Prefix, member.modules[own[0].key]) if own else None
             for member, own in zip(self.members, ordered, strict=True)
         ]
-        there = [prefix for prefix in prefixes if prefix is not None]
-        if not there:
-            return
-        self._undo.callback(use_attention(self.model))
-        put_prefixes(attention, lambda _: _parts(self._rows, prefixes))
-        self._undo.callback(take_prefix, attention)
-        if any(prefix.gate is not None for prefix in there):
-            self._undo.callback(attention.register_forward_pre_hook(keep_input, with_kwargs=True).remove)
+        gated = any(prefix is not None and prefix.gate is not None for prefix in prefixes)
+        self._read_prefixes(site, partial(put_prefixes, parts=lambda _: _parts(self._rows, prefixes)), gated=gated)
 
 
 class _Place:

@@ -13,20 +13,6 @@ from autopeft.executors.inline import InlineExecutor
 from autopeft.executors.ray import RayExecutor
 from autopeft.messages import Fidelity
 from tests.search.test_ray import collect, pids, request
-from workers.packing import Together
-
-
-@pytest.fixture
-def sizes(monkeypatch):
-    """How many runs each pack of this process began with."""
-    found, train = [], Together.train
-
-    def watch(self):
-        found.append(len(self.runs))
-        return train(self)
-
-    monkeypatch.setattr(Together, "train", watch)
-    return found
 
 
 @pytest.fixture
@@ -36,14 +22,14 @@ def ray_executor():
     started.close()
 
 
-def test_a_search_with_packs_gives_the_scores_that_it_gives_without(options, sizes):
+def test_a_search_with_packs_gives_the_scores_that_it_gives_without(options, pack_sizes):
     def scores(pack):
         search = autopeft.Search(**{**options, "precision": "float32", "confirm": 1, "pack": pack}).run()
         return {t.architecture.fingerprint: (t.score, t.params, t.state) for t in search.trials}
 
     alone = scores(1)
-    assert sizes == []
-    assert scores(4) == alone and max(sizes) == 4
+    assert pack_sizes == []
+    assert scores(4) == alone and max(pack_sizes) == 4
 
 
 def test_a_search_asks_for_no_more_trials_than_its_budget(options):
@@ -51,12 +37,12 @@ def test_a_search_asks_for_no_more_trials_than_its_budget(options):
     assert len(search.trials) == 10
 
 
-def test_the_last_pack_is_what_there_is(tiny_model, tiny_task, home, sizes):
+def test_the_last_pack_is_what_there_is(tiny_model, tiny_task, home, pack_sizes):
     executor = InlineExecutor(pack=3)
     for seed in range(5):
         executor.submit(request(tiny_model, tiny_task, f"r{seed}", seed=seed))
     packs = [[report.key for report in executor.wait(0.0)] for _ in range(3)]
-    assert packs == [["r0", "r1", "r2"], ["r3", "r4"], []] and sizes == [3, 2]
+    assert packs == [["r0", "r1", "r2"], ["r3", "r4"], []] and pack_sizes == [3, 2]
 
 
 @pytest.mark.slow

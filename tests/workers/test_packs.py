@@ -28,19 +28,6 @@ def requests_for(request_for):
     return make
 
 
-@pytest.fixture
-def sizes(monkeypatch):
-    """How many runs each pack began with."""
-    found, train = [], Together.train
-
-    def watch(self):
-        found.append(len(self.runs))
-        return train(self)
-
-    monkeypatch.setattr(Together, "train", watch)
-    return found
-
-
 def alike(report):
     """What a report says, but for time and memory."""
     return report.model_dump(exclude={"seconds", "busy_seconds", "peak_memory", "weights"})
@@ -59,7 +46,7 @@ def assert_as_alone(requests, reports):
                 torch.testing.assert_close(own[name], other[name], atol=1e-5, rtol=0)
 
 
-def test_reports_are_those_of_each_request_by_itself(requests_for, sizes):
+def test_reports_are_those_of_each_request_by_itself(requests_for, pack_sizes):
     requests = requests_for(
         lora(),
         {"architecture": mixed(), "seed": 1},
@@ -70,7 +57,7 @@ def test_reports_are_those_of_each_request_by_itself(requests_for, sizes):
         keep_weights=True,
     )
     reports = packs.run_all(requests)
-    assert sizes == [5]
+    assert pack_sizes == [5]
     assert [report.state for report in reports] == ["complete"] * 5 + ["pruned"]
     assert_as_alone(requests, reports)
 
@@ -96,33 +83,33 @@ def test_a_regression_shares_passes_too(requests_for, numbers):
 # -- who shares
 
 
-def test_requests_for_other_rows_models_or_types_have_passes_of_their_own(requests_for, numbers, sizes):
+def test_requests_for_other_rows_models_or_types_have_passes_of_their_own(requests_for, numbers, pack_sizes):
     other = {"fidelity": Fidelity(rows=32, epochs=1, evaluations=1)}
     requests = requests_for(lora(), other, mixed(), other, {"task": numbers()}, {"precision": "bfloat16"})
     assert {report.state for report in packs.run_all(requests)} == {"complete"}
-    assert sorted(sizes) == [2, 2]
+    assert sorted(pack_sizes) == [2, 2]
 
 
-def test_runs_whose_own_time_or_memory_is_asked_for_have_the_machine_to_themselves(requests_for, sizes):
+def test_runs_whose_own_time_or_memory_is_asked_for_have_the_machine_to_themselves(requests_for, pack_sizes):
     gates = GateSettings(budget=100)
     alone = [{"shortcuts": False}, {"latency": True}, {"architecture": mixed(), "gates": gates}]
     requests = requests_for(*(one for change in alone for one in (change, change)))
     reports = packs.run_all(requests)
     assert [report.state for report in reports] == ["complete"] * 6, [report.detail for report in reports]
-    assert sizes == [] and all(report.latency > 0 for report in reports[2:4])
+    assert pack_sizes == [] and all(report.latency > 0 for report in reports[2:4])
     assert all(report.probabilities for report in reports[4:])
 
 
-def test_what_needs_no_layer_shares_passes_with_its_like_alone(requests_for, sizes):
+def test_what_needs_no_layer_shares_passes_with_its_like_alone(requests_for, pack_sizes):
     requests = requests_for(Architecture(), lora(), Architecture(), {"seed": 1})
     assert_as_alone(requests, packs.run_all(requests))
-    assert sizes == [2, 2]
+    assert pack_sizes == [2, 2]
 
 
-def test_one_request_is_no_pack(requests_for, sizes):
+def test_one_request_is_no_pack(requests_for, pack_sizes):
     (request,) = requests_for(lora())
     assert_as_alone([request], packs.run_all([request]))
-    assert sizes == [] and packs.run_all([]) == []
+    assert pack_sizes == [] and packs.run_all([]) == []
 
 
 # -- faults
@@ -160,23 +147,23 @@ def test_a_mishap_in_one_module_is_the_report_of_its_run(requests_for, monkeypat
 
 
 def test_a_mishap_after_training_is_the_report_of_its_run_and_nothing_is_trained_again(
-    requests_for, monkeypatch, sizes
+    requests_for, monkeypatch, pack_sizes
 ):
     monkeypatch.setattr(reporting, "save", lambda _: 1 / 0)
     reports = packs.run_all(requests_for({"keep_weights": True}, {"seed": 1}, {"seed": 2}))
-    assert [report.reason for report in reports] == ["error", None, None] and sizes == [3]
+    assert [report.reason for report in reports] == ["error", None, None] and pack_sizes == [3]
 
 
-def test_a_run_that_diverges_fails_by_itself(requests_for, sizes):
+def test_a_run_that_diverges_fails_by_itself(requests_for, pack_sizes):
     wild = {"training": RATES.model_copy(update={"learning_rate": 1e38, "head_learning_rate": 1e38})}
     requests = requests_for(lora(), wild, mixed())
     reports = packs.run_all(requests)
-    assert [report.reason for report in reports] == [None, "diverged", None] and sizes == [3]
+    assert [report.reason for report in reports] == [None, "diverged", None] and pack_sizes == [3]
     assert "the loss is nan" in reports[1].detail
     assert_as_alone([requests[0], requests[2]], [reports[0], reports[2]])
 
 
-def test_where_memory_does_not_suffice_for_all_smaller_packs_run(requests_for, sizes, fresh_worker):
+def test_where_memory_does_not_suffice_for_all_smaller_packs_run(requests_for, pack_sizes, fresh_worker):
     requests = requests_for(*[{"seed": seed} for seed in range(4)], keep_weights=True)
 
     def refuse(module, args, kwargs):
@@ -188,7 +175,7 @@ def test_where_memory_does_not_suffice_for_all_smaller_packs_run(requests_for, s
     handle = model.register_forward_pre_hook(refuse, with_kwargs=True)
     reports = packs.run_all(requests)
     handle.remove()
-    assert sizes == [4, 2, 2]
+    assert pack_sizes == [4, 2, 2]
     assert_as_alone(requests, reports)
 
 
@@ -201,6 +188,6 @@ def test_what_a_failed_pack_took_of_their_time_is_not_given_again(requests_for, 
     assert [report.reason for report in reports] == [None, "timeout", None]
 
 
-def test_each_run_of_a_pack_has_a_deadline_of_its_own(requests_for, sizes):
+def test_each_run_of_a_pack_has_a_deadline_of_its_own(requests_for, pack_sizes):
     reports = packs.run_all(requests_for({"wall_limit": 1e-9}, {"wall_limit": 60.0}))
-    assert [report.reason for report in reports] == ["timeout", None] and sizes == [2]
+    assert [report.reason for report in reports] == ["timeout", None] and pack_sizes == [2]
