@@ -31,16 +31,29 @@ def predict_logits(
         batch_size: rows at a time.
         forward: what gives a batch's logits, where that is not the whole model.
     """
-    device = next(model.parameters()).device
-    forward = forward or plain(model)
-    logits: Tensor | None = None
-    for rows, batch in split.sorted_batches(batch_size):
-        out = forward(batch.to(device)).float().cpu()
-        if logits is None:
-            logits = torch.empty(len(split), out.shape[-1])
-        logits[rows] = out
-    assert logits is not None, "a split has rows"
+    device, forward = next(model.parameters()).device, forward or plain(model)
+    (logits,) = predict_each(split, lambda batch: forward(batch.to(device)), batch_size=batch_size)
     return logits
+
+
+def predict_each(
+    split: EncodedSplit, forward: Forward, count: int = 1, batch_size: int = EVALUATION_BATCH
+) -> list[Tensor]:
+    """Return the outputs of so many models for every row, each as :func:`predict_logits` does.
+
+    Args:
+        split: the rows.
+        forward: what gives a batch's logits by one model after another, of shape ``(count * batch, outputs)``.
+        count: of models.
+        batch_size: rows at a time.
+    """
+    found: list[Tensor] = []
+    for rows, batch in split.sorted_batches(batch_size):
+        outputs = forward(batch).float().cpu()
+        found = found or [torch.empty(len(split), outputs.shape[-1]) for _ in range(count)]
+        for logits, own in zip(found, outputs.chunk(count), strict=True):
+            logits[rows] = own
+    return found
 
 
 @torch.inference_mode()

@@ -16,8 +16,8 @@ from torch import Tensor
 from autopeft.modules.pack import Pack
 from autopeft.tasks.base import Kind
 from workers.activations import Forward
-from workers.data import EncodedSplit
-from workers.evaluation import EVALUATION_BATCH
+from workers.data import Batch, EncodedSplit
+from workers.evaluation import predict_each
 from workers.training import Outcome, Run, TrainingStopped, check_deadline, mean_loss
 
 
@@ -121,11 +121,9 @@ def predict_together(pack: Pack, members: Sequence[int], split: EncodedSplit, fo
         forward: what gives the logits of a batch of these rows.
     """
     device = next(pack.model.parameters()).device
-    found: list[Tensor] = []
-    for rows, batch in split.sorted_batches(EVALUATION_BATCH):
-        with pack.holding([len(rows) if member in members else 0 for member in range(len(pack.members))]):
-            outputs = forward(batch.repeated(len(members)).to(device)).float().cpu()
-        found = found or [torch.empty(len(split), outputs.shape[-1]) for _ in members]
-        for all_rows, own in zip(found, outputs.chunk(len(members)), strict=True):
-            all_rows[rows] = own
-    return found
+
+    def run(batch: Batch) -> Tensor:
+        with pack.holding([len(batch.rows) if member in members else 0 for member in range(len(pack.members))]):
+            return forward(batch.repeated(len(members)).to(device))
+
+    return predict_each(split, run, len(members))
