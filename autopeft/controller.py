@@ -62,7 +62,6 @@ class Controller:
         self._draining = False
         self._started = time.monotonic()
         self._run_seconds: list[float] = []
-        self._closing = ExitStack()
 
     def drain(self) -> None:
         """Start nothing more; :meth:`run` returns when the runs under way are finished."""
@@ -75,17 +74,17 @@ class Controller:
             NoFeasibleArchitecture: nothing meets the caps.
             AutopeftError: the first runs all failed, or the executor does not start.
         """
-        with self._closing:
-            self._run()
+        with ExitStack() as closing:
+            self._run(closing)
             return read_answer(self._store, self.record.id, self._study.trials())
 
-    def _run(self) -> None:
+    def _run(self, closing: ExitStack) -> None:
         state: SearchState = "interrupted"
         detail, infeasible = "", False
         try:
             plan = make_plan(self.record.spec)
             self._study = open_study(plan, self.record, self._settings, self._earlier(plan))
-            self._closing.callback(self._study.close)
+            closing.callback(self._study.close)
             state = self._work(plan)
         except (DBAPIError, StorageInternalError):
             raise  # whoever takes the search next goes on where the database was last

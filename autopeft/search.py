@@ -14,7 +14,7 @@ from autopeft.progress import Listener
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
 from autopeft.stored import evidence_folder, read_answer, weights_path
-from autopeft.trial import Trial, open_storage, read_trials
+from autopeft.trial import Trial, opened_storage, read_trials
 from autopeft.warm_start import create_search
 from autopeft.winner import make_recipe
 
@@ -130,7 +130,8 @@ class Search:
     @property
     def trials(self) -> list[Trial]:
         """Every trial, by number."""
-        return read_trials(open_storage(self._settings.database_url), self._record.name)
+        with opened_storage(self._settings.database_url) as storage:
+            return read_trials(storage, self._record.name)
 
     def pick(self, choice: str = "best") -> Row:
         """Return one row of the answer; see :meth:`autopeft.answer.Answer.pick`."""

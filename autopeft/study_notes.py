@@ -22,7 +22,7 @@ from autopeft.geometry import ModelGeometry
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store
 from autopeft.stored import read_answer
-from autopeft.trial import Trial, open_storage, read_trials
+from autopeft.trial import Trial, opened_storage, read_trials
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -42,11 +42,8 @@ def write_notes(store: Store, settings: Settings, record: SearchRecord) -> None:
     What goes wrong is logged and not raised: a search is worth more than what is noted of it.
     """
     try:
-        storage = open_storage(settings.database_url)
-        try:
+        with opened_storage(settings.database_url) as storage:
             _write(store, storage, record)
-        finally:
-            storage.engine.dispose()
     except Exception as error:
         log.warning("no notes for Optuna's dashboard", search=record.id, error=repr(error))
 

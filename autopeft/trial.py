@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,6 +154,16 @@ def open_storage(url: str, patience: float = PATIENCE) -> RDBStorage:
     protect(storage.engine, patience)
     storage.engine.dispose()  # connections made before they were protected
     return storage
+
+
+@contextmanager
+def opened_storage(url: str) -> Iterator[RDBStorage]:
+    """Open Optuna's storage for a while, and give its connections back."""
+    storage = open_storage(url)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
 
 
 def _create_storage(url: str) -> RDBStorage:

@@ -11,7 +11,7 @@ from autopeft.messages import SearchSpec
 from autopeft.settings import Settings
 from autopeft.store import SearchRecord, Store, Submission
 from autopeft.stored import read_answer
-from autopeft.trial import open_storage, read_trials
+from autopeft.trial import opened_storage, read_trials
 
 CHOICES = ("none", "same", "all")
 # As many as a search has first points of its own kind to spare.
@@ -77,7 +77,6 @@ def first_architectures(store: Store, settings: Settings, warm_start: str, model
 
 def _front(store: Store, settings: Settings, record: SearchRecord) -> list[Architecture]:
     """Return what a search found; its baselines are in every search anyway."""
-    storage = open_storage(settings.database_url)
-    trials = read_trials(storage, record.name)
-    storage.engine.dispose()
+    with opened_storage(settings.database_url) as storage:
+        trials = read_trials(storage, record.name)
     return [row.architecture for row in read_answer(store, record.id, trials).front if not row.baseline]

@@ -68,10 +68,11 @@ class Embedded:
 
     def search(self, name: str) -> Document:
         """Return a search with everything that is known of it."""
-        from autopeft.trial import open_storage, read_trials
+        from autopeft.trial import opened_storage, read_trials
 
         record = self._store.get(name)
-        trials = read_trials(open_storage(self._settings.database_url), record.name)
+        with opened_storage(self._settings.database_url) as storage:
+            trials = read_trials(storage, record.name)
         return {**describe(record, SHOWN), "facts": record.facts, "trials": [trial.to_dict() for trial in trials]}
 
     def events(self, name: str) -> Iterator[Document]:
