@@ -46,7 +46,7 @@ class Fitted:
 
 
 class Peer:
-    """A classification task, tokenised once, and HF Trainer on it, in float32 on the CPU."""
+    """A classification task, tokenised once, and HF Trainer on it, on the CPU; in float32 unless asked otherwise."""
 
     def __init__(self, task: TaskSpec, fidelity: Fidelity) -> None:
         self.task, self.fidelity = task, fidelity
@@ -81,18 +81,20 @@ class Peer:
         wrapped.unload()
         return Fitted(time.perf_counter() - began, busy, score)
 
-    def anew(self, architecture: Architecture, seed: int) -> Fitted:
-        """Load the model and train an architecture on it."""
+    def anew(self, architecture: Architecture, seed: int, bf16: bool = False) -> Fitted:
+        """Load the model and train an architecture on it; with ``bf16`` under Trainer's autocast."""
         began = time.perf_counter()
         model = self.load()
         with Attachment(model, architecture, self.geometry, seed) as attachment:
             # Trainer sees the parameters of the model and of its children alone.
             model.peft_modules = attachment.modules
             optimizer = torch.optim.AdamW(rated(attachment, SETTINGS), weight_decay=SETTINGS.weight_decay, fused=True)
-            busy, score = self._fit(model, seed, optimizer)
+            busy, score = self._fit(model, seed, optimizer, bf16)
         return Fitted(time.perf_counter() - began, busy, score)
 
-    def _fit(self, model: Any, seed: int, optimizer: torch.optim.Optimizer | None = None) -> tuple[float, float]:
+    def _fit(
+        self, model: Any, seed: int, optimizer: torch.optim.Optimizer | None = None, bf16: bool = False
+    ) -> tuple[float, float]:
         """Train and evaluate a model; return the seconds of the two, and the score."""
         with tempfile.TemporaryDirectory(prefix="peer-") as folder:
             settings = TrainingArguments(
@@ -110,6 +112,7 @@ class Peer:
                 report_to=[],
                 disable_tqdm=True,
                 use_cpu=True,
+                bf16=bf16,
                 seed=seed,
             )
             trainer = Trainer(

@@ -15,11 +15,18 @@ from peers import CPU, MODEL, SETTINGS, Peer, lora
 from tuner import run_tuned
 
 from autopeft.architecture import Architecture
-from autopeft.messages import Fidelity, TaskSpec, TrialReport, TrialRequest
+from autopeft.messages import Fidelity, Precision, TaskSpec, TrialReport, TrialRequest
 from workers import proxy
 from workers.devices import peak_memory
 
-SIDES = {"ours": "AutoPEFT", "b": "(b)", "c": "(c)", "c_reused": "(c), actors reused"}
+SIDES = {
+    "ours": "AutoPEFT",
+    "b": "(b)",
+    "ours_auto": "AutoPEFT, its own choice of type",
+    "b_bfloat16": "(b), bfloat16",
+    "c": "(c)",
+    "c_reused": "(c), actors reused",
+}
 Mix = Sequence[tuple[Architecture, int]]
 
 
@@ -41,7 +48,7 @@ class Size:
 
 
 class Bench:
-    """A task and every side's way of running a trial on it, in float32."""
+    """A task and every side's way of running a trial on it, in float32 unless the side's name says other."""
 
     def __init__(self, task: str, size: Size, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -50,7 +57,7 @@ class Bench:
         self.peer = Peer(TaskSpec(name=task), self.fidelity)
         self.layers = self.peer.geometry.layers
 
-    def train(self, architecture: Architecture, seed: int) -> TrialReport:
+    def train(self, architecture: Architecture, seed: int, precision: Precision = "float32") -> TrialReport:
         """Train as a worker does."""
         request = TrialRequest(
             key="",
@@ -59,26 +66,27 @@ class Bench:
             architecture=architecture.to_dict(),
             fidelity=self.fidelity,
             training=SETTINGS,
-            precision="float32",
+            precision=precision,
             seed=seed,
         )
         report = proxy.run(request)
         assert report.state == "complete", report.detail
         return report
 
-    def ours(self, architecture: Architecture, seed: int) -> tuple[float, float]:
+    def ours(self, architecture: Architecture, seed: int, precision: Precision = "float32") -> tuple[float, float]:
         """Return the wall seconds of AutoPEFT's trial, and those outside steps and evaluation."""
         began = time.perf_counter()
-        report = self.train(architecture, seed)
+        report = self.train(architecture, seed, precision)
         return time.perf_counter() - began, report.seconds - report.busy_seconds
 
     def block(self, side: str, mix: Mix) -> dict[str, float]:
         """Run architectures by one side; return its wall seconds, those outside, and of (c) the peak of memory."""
-        if side == "ours":
-            runs = [self.ours(architecture, seed) for architecture, seed in mix]
+        if side in ("ours", "ours_auto"):
+            precision: Precision = "auto" if side == "ours_auto" else "float32"
+            runs = [self.ours(architecture, seed, precision) for architecture, seed in mix]
             return {"seconds": sum(run[0] for run in runs), "outside": sum(run[1] for run in runs)}
-        if side == "b":
-            fitted = [self.peer.anew(architecture, seed) for architecture, seed in mix]
+        if side in ("b", "b_bfloat16"):
+            fitted = [self.peer.anew(architecture, seed, bf16=side == "b_bfloat16") for architecture, seed in mix]
             seconds = sum(one.seconds for one in fitted)
             return {"seconds": seconds, "outside": seconds - sum(one.busy for one in fitted)}
         tuned = run_tuned(self.peer, mix, self.threads, reuse_actors=side == "c_reused")
