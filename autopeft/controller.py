@@ -318,6 +318,9 @@ class Controller:
     def _confirm(self, plan: Plan, executor: Executor) -> None:
         there = self._store.evaluations(self.record, "confirmation")
         to_confirm = candidates(self._study.trials(), plan.objectives)
+        to_confirm.sort(
+            key=lambda trial: trial.seconds, reverse=True
+        )  # the longest first, so that workers end together
         waiting = [
             _confirmation_request(plan, trial, seed)
             for seed in range(plan.spec.confirm)

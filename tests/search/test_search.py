@@ -34,6 +34,15 @@ def test_search_ends_with_its_budget_baselines_first_and_every_point_of_the_fron
     assert all(row.score_std is not None for row in answer.front)
 
 
+def test_the_longest_runs_are_confirmed_first(options):
+    search = autopeft.Search(**options).run()
+    took = {trial.architecture.fingerprint: trial.seconds for trial in search.trials}
+    store = Store(Settings.from_environment().database_url)
+    confirmed = [one for one in store.all_evaluations(search.id) if one.fidelity == search.record.spec.full]
+    order = [(one.seed, -took[one.architecture.fingerprint]) for one in confirmed]
+    assert len(order) > 8 and order == sorted(order)
+
+
 def test_front_is_non_dominated_and_no_baseline_beats_it(options):
     answer = autopeft.Search(**options).run().answer
     points = [row.point for row in answer.front]
