@@ -6,16 +6,17 @@ modules themselves; the placements of the most probable gates that fit are then 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autopeft.architecture import Architecture, Placement
-from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem
+from autopeft.errors import AutopeftError, InvalidInput, Problem
 from autopeft.evidence import Gate, Structure, gates_file, read_structure, to_json
 from autopeft.messages import GateSettings, TrialReport
-from autopeft.modules.plan import price
+from autopeft.modules.plan import normalise, price
 from autopeft.samplers.base import WAIT, Errand, Proposal, Sampler, Setting, Step
 from autopeft.space import Point, SearchSpace, gates
 from autopeft.storage import write_atomically
@@ -31,9 +32,8 @@ class S3Delta:
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
         self._gates = gates(setting.space)
-        everything = setting.space.decode(dict.fromkeys(self._gates, True))
-        assert everything is not None, "a space of gates holds them all"
-        self._everything = everything
+        # Not decoded: bounds on a space's parameters may leave out the point with every gate on.
+        self._everything = normalise(Architecture(tuple(self._gates.values())), setting.space.geometry)
         self._budgets = budgets(setting, self._gates.values())
         self._known = {trial.architecture.fingerprint for trial, _ in setting.past}
         self._asked: set[int] = set()
@@ -43,8 +43,7 @@ class S3Delta:
         """Return the trial of a structure that is found, else the search for one that is not, else wait.
 
         Raises:
-            AutopeftError: every structure search failed.
-            NoFeasibleArchitecture: no budget holds the smallest placement.
+            AutopeftError: every structure search failed, or found what the space forbids.
         """
         for budget in self._budgets:
             if self._kept(budget).exists():
@@ -73,7 +72,8 @@ class S3Delta:
         point: Point = {name: (p.module, p.site, p.layer) in chosen for name, p in self._gates.items()}
         admitted = self._setting.admitted(point)
         if admitted is None:
-            raise NoFeasibleArchitecture(f"no gate of {self._setting.space.name!r} fits {budget:,} parameters")
+            self._failed[budget] = f"space {self._setting.space.name!r} forbids what fits {budget:,} parameters best"
+            return None
         architecture, params = admitted
         if architecture.fingerprint in self._known:
             return None
@@ -122,11 +122,13 @@ def fill(probabilities: Sequence[float], prices: Sequence[int], budget: int) -> 
 
 
 def budgets(setting: Setting, gated: Iterable[Placement]) -> tuple[int, ...]:
-    """Return the numbers of parameters to search at: those asked for, or some spread over what the gates allow."""
+    """Return the numbers of parameters to search at: those asked for, or some spread over what gates and cap allow."""
     if setting.param_budgets:
         return tuple(sorted(setting.param_budgets))
     prices = [price(placement, setting.space.geometry) for placement in gated]
-    least, most = max(min(prices), LEAST * sum(prices)), MOST * sum(prices)
+    most = min(MOST * sum(prices), math.inf if setting.cap is None else setting.cap)
+    least = max(min(prices), min(LEAST * sum(prices), most))
+    most = max(least, most)
     count = BUDGETS if setting.trials is None else max(1, min(BUDGETS, setting.trials))
     steps = [index / max(1, count - 1) for index in range(count)]
     return tuple(dict.fromkeys(round(least ** (1 - step) * most**step) for step in steps))
@@ -148,6 +150,10 @@ def _problems(setting: Setting) -> Iterator[Problem]:
     for budget in setting.param_budgets:
         if budget < least:
             yield Problem("param-budgets", budget, f"too low: the smallest gate has {least:,} parameters")
+        if setting.cap is not None and budget > setting.cap:
+            yield Problem(
+                "param-budgets", budget, f"above the cap of {setting.cap:,} parameters; lower one of the two"
+            )
     needed = len(setting.param_budgets)
     if setting.trials is not None and setting.trials < needed:
         remedy = f"leaves {setting.trials} trials for the space, and {needed} param-budgets need one each"

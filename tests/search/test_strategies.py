@@ -93,6 +93,17 @@ def test_without_budgets_it_spreads_them_over_the_space(options, space):
     assert len(params) == 3 and params == sorted(params)
 
 
+def test_without_budgets_it_spreads_them_up_to_the_cap(options, space):
+    search = s3delta(options, space, param_budgets=(), max_params=200, budget=2).run()
+    assert [t.state for t in search.trials] == ["complete", "complete"]
+    assert all(64 <= t.params <= 200 for t in search.trials)
+
+
+def test_a_structure_that_the_space_forbids_is_left_out(options, space):
+    search = s3delta(options, lambda _: space(GATED, constraints={"params": {"most": 400}})).run()
+    assert [t.state for t in search.trials] == ["complete"] and search.trials[0].params <= 300
+
+
 def test_trials_are_points_of_the_space(options, space):
     trial = s3delta(options, space).run().trials[0]
     assert trial.name == "" and trial.architecture.placements
@@ -105,6 +116,7 @@ def test_trials_are_points_of_the_space(options, space):
         ({"space": "lora"}, "lora.size is no gate of one placement"),
         ({"space": "unified"}, "attention_adapter.type is no gate of one placement"),
         ({"param_budgets": ["10"]}, "param-budgets = 10: too low: the smallest gate has 64 parameters"),
+        ({"max_params": 500}, "param-budgets = 900: above the cap of 500 parameters"),
         ({"param_budgets": ["ten"]}, "param-budgets = 'ten': give a number"),
         ({"param_budgets": [300, 600, 900], "budget": 2}, "leaves 2 trials for the space, and 3 param-budgets need"),
         ({"sampler": "tpe"}, "param-budgets = '300, 900': sampler 'tpe' finds a whole front by itself"),
