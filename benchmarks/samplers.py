@@ -6,9 +6,10 @@
 Training is replayed from the tables in ``oracle/`` (see oracle.py): what a table does not hold is estimated from it,
 with the noise of its runs (see ``autopeft.executors.replay``). A search sees noisy scores; it is measured by the
 expected scores of the architectures that it trained to their end, as a share of the hypervolume of the whole space's
-front. Head only is given to every search; baselines and confirmation are left out. ``optuna-*`` are Optuna's samplers
-as they are; ``tpe``, ``gp`` and ``nsga2`` begin with points that are spread over the cost axis. None of them proposes
-anything twice.
+front. Head only is given to every search; baselines and confirmation are left out. ``known_cost`` has the experience
+of the other tasks' runs (see experience.py), never of the task that it is measured on, or none where that is said.
+``optuna-*`` are Optuna's samplers as they are; ``tpe``, ``gp`` and ``nsga2`` begin with points that are spread over
+the cost axis. None of them proposes anything twice.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import random
 import statistics
 import sys
 import time
@@ -28,6 +30,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from experience import of_others
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 
 from autopeft.architecture import Architecture
@@ -40,8 +43,9 @@ from autopeft.policies import POLICIES
 from autopeft.samplers import SAMPLERS, Sampler
 from autopeft.samplers.asking import ask_tell
 from autopeft.samplers.base import Proposal, Setting
+from autopeft.samplers.experience import NONE
 from autopeft.samplers.features import Features
-from autopeft.samplers.pool import counted
+from autopeft.samplers.pool import MOST, Pool
 from autopeft.space import SearchSpace, load_space
 from autopeft.trial import Trial
 
@@ -54,16 +58,18 @@ FIRST_SEED = 100
 
 @dataclass(frozen=True)
 class Arm:
-    """A sampler with a policy, and how many evaluations a search of it gets."""
+    """A sampler with a policy, how many evaluations a search of it gets, and whether it has experience."""
 
     sampler: str
     policy: str
     evaluations: int
+    experienced: bool = True
 
     @property
     def name(self) -> str:
         """How it is called in tables."""
-        return self.sampler if self.policy == "none" else f"{self.sampler} + {self.policy}"
+        name = self.sampler if self.policy == "none" else f"{self.sampler} + {self.policy}"
+        return name if self.experienced else f"{name}, no experience"
 
 
 @dataclass(frozen=True)
@@ -90,15 +96,19 @@ class Course:
 
 
 class World:
-    """A table, a space, and the best that there is in it."""
+    """A table, a space, the best that there is in it, and what other tasks teach of it."""
 
     def __init__(self, path: Path, space: str) -> None:
         self.table = Table(read_evaluations(path))
+        self.experience = of_others(self.table.conditions.task.name)
         model = describe_model(self.table.conditions.model)
         self.space: SearchSpace = load_space(space, model.geometry, model.parameters)
-        whole = counted(self.space, Features(model.geometry))
-        while not whole.complete:
-            whole.go_on()
+        if self.space.cardinality > MOST:
+            raise SystemExit(f"{space} is too large to be counted through, so that the best there is cannot be told")
+        pool = Pool(self.space, Features(model.geometry), random.Random(0))
+        while not pool.complete:
+            pool.go_on()
+        whole = pool.candidates(())
         scores = self.table.expected_of(whole.x)[:, -1]
         self.head = self.expected(Architecture())
         self.reference = (cost_axis(model.parameters), self.head)
@@ -124,7 +134,13 @@ class World:
     def search(self, arm: Arm, seed: int) -> Course:
         """Run one search, trial by trial."""
         began = time.monotonic()
-        setting = Setting(self.space, seed, lambda a: (a, self.space.params(a)), trials=arm.evaluations)
+        setting = Setting(
+            self.space,
+            seed,
+            lambda a: (a, self.space.params(a)),
+            experience=self.experience if arm.experienced else NONE,
+            trials=arm.evaluations,
+        )
         chooser, policy = sampler(arm.sampler).choose(setting), POLICIES.get(arm.policy)
         trials = [_trial(0, Architecture(), 0, self.table.report(self.request(Architecture(), FIRST_SEED + seed)))]
         chooser.see(trials[0], None)
@@ -215,7 +231,7 @@ def median_until(courses: Sequence[Course], share: float, steps: bool = False) -
 def summary(found: dict[Arm, list[Course]]) -> dict[str, Any]:
     """Return the ratios, and every arm's medians. An arm that half of the time did not get there counts as its end."""
     plain = {arm: courses for arm, courses in found.items() if arm.policy == "none"}
-    own = {(arm.sampler, arm.policy): courses for arm, courses in found.items()}
+    own = {(arm.sampler, arm.policy): courses for arm, courses in found.items() if arm.experienced}
 
     def evaluations(courses: Sequence[Course]) -> float:
         return min(median_until(courses, MAIN), len(courses[0].steps))
@@ -260,7 +276,7 @@ def arms(peers: int, own: int, quick: bool) -> list[Arm]:
     """Return what is compared; a peer gets more evaluations, so that it gets there too."""
     names = ["tpe", "nsga2", "random", "optuna-tpe", "optuna-nsga2"]
     names += [] if quick else ["gp", "optuna-gp"]  # seconds an ask
-    found = [Arm("known_cost", "none", own), Arm("known_cost", "optimistic", own)]
+    found = [Arm("known_cost", policy, own, told) for told in (True, False) for policy in ("none", "optimistic")]
     found += [Arm(name, "none", peers) for name in names]
     found.append(Arm("random", "one_epoch", peers))
     if not quick:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from autopeft.architecture import Architecture
 from autopeft.errors import Problem
 from autopeft.messages import GateSettings, GateTraining, TrialReport
+from autopeft.samplers.experience import Experience, shipped
 from autopeft.space import Point, SearchSpace
 from autopeft.trial import Trial
 
@@ -67,6 +68,7 @@ class Setting:
         past: the trials of earlier runs of the search, each with its point; that of a trial that was given, as a
             baseline is, has no entries.
         earlier: what other searches found out under the same conditions.
+        experience: what is known of architectures from other tasks.
         cap: most trainable parameters; what is above it is not admitted.
         objectives: names of what is minimised beside the parameters.
         trials: how many points of the space the search's budget allows; None where time decides.
@@ -80,6 +82,7 @@ class Setting:
     admit: Admit
     past: Sequence[tuple[Trial, Point]] = ()
     earlier: Sequence[Trial] = ()
+    experience: Experience = field(default_factory=shipped)
     cap: int | None = None
     objectives: tuple[str, ...] = ()
     trials: int | None = None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autopeft.architecture import Architecture
 from autopeft.extrapolation import Extrapolation
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.samplers.base import Proposal, Sampler, Setting
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from autopeft.samplers.surrogate import Surrogate
 
 # First points, spread over the cost axis, which the model is first fitted to.
-SPREAD = 12
+SPREAD = 8
 PATIENCE = 20
 # How many of the best candidates are looked at for one that is new and admitted.
 LOOKS = 2000
@@ -84,7 +85,11 @@ class KnownCost:
         self._known[trial.architecture.fingerprint] = trial
 
     def _spread(self, index: int) -> Proposal | None:
-        return first_new((self._first.point(index) for _ in range(PATIENCE)), self._consider)
+        """Return the most promising of some new points whose cost is near the index's place on the cost axis."""
+        near = [self._first.near(index) for _ in range(PATIENCE)]
+        expected = self._expect(self._features_of([architecture for _, architecture in near]))
+        best_first = np.argsort(-expected, kind="stable").tolist()
+        return first_new((near[place][0] for place in best_first), self._consider)
 
     def _best(self) -> Proposal | None:
         """Return the new candidate of the largest expected improvement; None before there is anything to model."""
@@ -111,7 +116,10 @@ class KnownCost:
         from autopeft.samplers.surrogate import Surrogate  # noqa: PLC0415 - BoTorch takes seconds to load
 
         scores, doubts = (np.array([getattr(one, what) for one in seen]) for what in ("score", "doubt"))
-        return Surrogate.fit(self._rows([one.trial for one in seen]), scores, doubts)
+        return Surrogate.fit(self._rows([one.trial for one in seen]), scores, doubts, self._expect)
+
+    def _expect(self, x: Floats) -> Floats:
+        return self._setting.experience.expect(self._setting.space.geometry, x)
 
     def _largest(self, costs: Floats) -> float:
         """Return the largest cost that counts: full fine-tuning's, or where it is not known that of the candidates."""
@@ -119,8 +127,11 @@ class KnownCost:
         return float(costs.max(initial=0.0)) if whole is None else cost_axis(whole)
 
     def _rows(self, trials: Sequence[Trial]) -> Floats:
-        rows = [self._features.of(trial.architecture) for trial in trials]
-        return np.array(rows).reshape(len(trials), len(self._features.names))
+        return self._features_of([trial.architecture for trial in trials])
+
+    def _features_of(self, architectures: Sequence[Architecture]) -> Floats:
+        rows = [self._features.of(architecture) for architecture in architectures]
+        return np.array(rows).reshape(len(rows), len(self._features.names))
 
     def _any(self) -> Proposal | None:
         return draw_at_random(self._setting.space, self._random, self._consider, self._known)

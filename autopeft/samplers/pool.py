@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,83 +23,61 @@ SAMPLES, CHANGED = 1000, 1000
 ORDER_SEED = 0
 
 
-class Table:
-    """Points with the costs and features of their architectures; points that are not valid are left out."""
+@dataclass(frozen=True)
+class Candidates:
+    """Points with the costs and features of their architectures.
 
-    def __init__(self, space: SearchSpace, features: Features) -> None:
-        self._space = space
-        self._features = features
-        self._points: list[Point | int] = []
-        self._costs: list[float] = []
-        self._rows: list[list[float]] = []
+    Attributes:
+        costs: of shape ``(rows,)``.
+        x: features, of shape ``(rows, features)``.
+        point: returns the point of a row.
+    """
 
-    def add(self, point: Point | int, architecture: Architecture | None) -> None:
-        """Add a point, or the number of one (see :meth:`SearchSpace.point`), with what it decodes to."""
-        if architecture is not None:
-            self._points.append(point)
-            self._costs.append(cost_axis(self._space.params(architecture)))
-            self._rows.append(self._features.of(architecture))
-
-    def point(self, row: int) -> Point:
-        """Return the point of a row."""
-        point = self._points[row]
-        return self._space.point(point) if isinstance(point, int) else point
-
-    @property
-    def costs(self) -> Floats:
-        """Costs, of shape ``(rows,)``."""
-        return np.array(self._costs)
-
-    @property
-    def x(self) -> Floats:
-        """Features, of shape ``(rows, features)``."""
-        return np.array(self._rows).reshape(len(self._points), len(self._features.names))
+    costs: Floats
+    x: Floats
+    point: Callable[[int], Point]
 
 
 class Counted:
-    """A space counted through in random order, a part at every turn: what is there so far is a fair sample.
+    """The architectures of a space, by the numbers of their points (see :meth:`SearchSpace.point`).
+
+    They are counted in random order, a part at every turn, so that what is there so far is a fair sample. The space is
+    not held here: what is counted of it is kept only as long as somebody else has the space.
 
     Args:
-        space: of no more than :data:`MOST` points.
-        features: of its architectures.
+        cardinality: of the space.
+        width: number of features.
+
+    Attributes:
+        numbers: of the points that are valid.
+        costs: of shape ``(rows,)``.
+        x: features, of shape ``(rows, features)``.
     """
 
-    def __init__(self, space: SearchSpace, features: Features) -> None:
-        self._space = space
-        self._left = list(range(int(space.cardinality)))
+    def __init__(self, cardinality: int, width: int) -> None:
+        self._left = list(range(cardinality))
         random.Random(ORDER_SEED).shuffle(self._left)
-        self._part = math.ceil(len(self._left) / PARTS)
-        self._table = Table(space, features)
-        self.costs, self.x = self._table.costs, self._table.x
-
-    def go_on(self) -> None:
-        """Count through the next part."""
-        if not self._left:
-            return
-        for index in self._left[-self._part :]:
-            self._table.add(index, self._space.decode(self._space.point(index)))
-        del self._left[-self._part :]
-        self.costs, self.x = self._table.costs, self._table.x
+        self._part = math.ceil(cardinality / PARTS)
+        self.numbers: list[int] = []
+        self.costs, self.x = np.empty(0), np.empty((0, width))
 
     @property
     def complete(self) -> bool:
-        """Whether all of it is counted."""
+        """Whether all of the space is counted."""
         return not self._left
 
-    def point(self, row: int) -> Point:
-        """Return the point of a row."""
-        return self._table.point(row)
+    def go_on(self, space: SearchSpace, features: Features) -> None:
+        """Count through the next part."""
+        decoded = {number: space.decode(space.point(number)) for number in self._left[-self._part :]}
+        del self._left[-self._part :]
+        valid = {number: architecture for number, architecture in decoded.items() if architecture is not None}
+        costs, x = _measure(valid.values(), space, features)
+        self.costs, self.x = np.concatenate([self.costs, costs]), np.vstack([self.x, x])
+        self.numbers += valid
 
 
 # What is counted is the same for every search in a space, and is kept for the next as long as the space is there.
 _COUNTED: WeakKeyDictionary[SearchSpace, Counted] = WeakKeyDictionary()
-
-
-def counted(space: SearchSpace, features: Features) -> Counted:
-    """Return a space as far as it is counted through in this process."""
-    if space not in _COUNTED:
-        _COUNTED[space] = Counted(space, features)
-    return _COUNTED[space]
 
 
 class Pool:
@@ -116,27 +95,42 @@ class Pool:
         self._random = rng
         self._counted: Counted | None = None
         if space.cardinality <= MOST:
-            self._counted = counted(space, features)
+            if space not in _COUNTED:
+                _COUNTED[space] = Counted(int(space.cardinality), len(features.names))
+            self._counted = _COUNTED[space]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the space is among the candidates."""
+        return self._counted is not None and self._counted.complete
 
     def go_on(self) -> None:
         """Count through some more of the space, where that can be done."""
-        if self._counted is not None:
-            self._counted.go_on()
+        if self._counted is not None and not self._counted.complete:
+            self._counted.go_on(self._space, self._features)
 
-    def candidates(self, front: Sequence[Point]) -> Counted | Table:
+    def candidates(self, front: Sequence[Point]) -> Candidates:
         """Return the candidates: what is counted, or random points with changes of the front."""
         if self._counted is not None:
-            return self._counted
-        table = Table(self._space, self._features)
-        for point in self._some(front):
-            table.add(point, self._space.decode(point))
-        return table
+            numbers = self._counted.numbers
+            return Candidates(self._counted.costs, self._counted.x, lambda row: self._space.point(numbers[row]))
+        drawn = [(point, self._space.decode(point)) for point in self._some(front)]
+        valid = [(point, architecture) for point, architecture in drawn if architecture is not None]
+        costs, x = _measure([architecture for _, architecture in valid], self._space, self._features)
+        return Candidates(costs, x, lambda row: valid[row][0])
 
     def _some(self, front: Sequence[Point]) -> Iterator[Point]:
         for _ in range(SAMPLES):
             yield {dimension.name: dimension.sample(self._random) for dimension in self._space.dimensions}
         for _ in range(CHANGED if front else 0):
             yield changed(self._random.choice(front), self._space, self._random)
+
+
+def _measure(architectures: Collection[Architecture], space: SearchSpace, features: Features) -> tuple[Floats, Floats]:
+    """Return the costs and features of architectures, a row each."""
+    costs = np.array([cost_axis(space.params(architecture)) for architecture in architectures])
+    x = np.array([features.of(architecture) for architecture in architectures])
+    return costs, x.reshape(len(costs), len(features.names))
 
 
 def changed(point: Point, space: SearchSpace, rng: random.Random) -> Point:

@@ -34,8 +34,12 @@ class Spread:
 
     def point(self, index: int) -> Point:
         """Return a random point whose cost is near the index's place on the cost axis; every beginning fills it."""
+        return self.near(index)[0]
+
+    def near(self, index: int) -> tuple[Point, Architecture]:
+        """Return such a point and its architecture."""
         lowest, highest = self._range
-        return self._approach(lowest + _van_der_corput(index) * (highest - lowest))[0]
+        return self._approach(lowest + _van_der_corput(index) * (highest - lowest))
 
     @cached_property
     def _range(self) -> tuple[float, float]:

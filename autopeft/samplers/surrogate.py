@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,8 +15,9 @@ from botorch.models import SingleTaskGP
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
 from gpytorch.kernels import Kernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
+from gpytorch.means import Mean
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import LogNormalPrior
+from gpytorch.priors import LogNormalPrior, NormalPrior
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
@@ -24,6 +26,28 @@ from autopeft.warp import Floats, Warp
 # Rows predicted at a time: bounds the memory of the products.
 CHUNK = 16384
 JITTER = 1e-6
+# How far an expectation is followed before a trial is seen, and the deviation of that.
+TRUST, TRUST_DEVIATION = 0.8, 0.25
+
+Expect = Callable[[Floats], Floats]
+
+
+def nothing_expected(x: Floats) -> Floats:
+    """Return an expectation of 0 for every row."""
+    return np.zeros(len(x))
+
+
+class _Expected(Mean):  # type: ignore[misc]  # gpytorch is untyped
+    """A level, and a learned share of what is expected, which is the last column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
+        self.trust = torch.nn.Parameter(torch.full((), TRUST, dtype=torch.float64))
+        self.register_prior("trust_prior", NormalPrior(TRUST, TRUST_DEVIATION), "trust")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.level + self.trust * x[..., -1]
 
 
 @dataclass(frozen=True)
@@ -34,28 +58,33 @@ class Surrogate:
         columns: features that differ among what is known; the others are left out.
         warp: between scores and what is modelled.
         kernel: of unit variance.
-        level: mean far from everything known.
+        expect: from features to the quantiles expected of them.
+        level: mean far from everything known, where 0 is expected.
+        trust: share of the expectation that is followed.
         x: features of what is known, of shape ``(rows, columns)``.
-        y: quantiles of what is known, of shape ``(rows,)``.
+        rest: quantiles of what is known, less the mean there, of shape ``(rows,)``.
         noise: their variances around the architectures' own, of shape ``(rows,)``.
     """
 
     columns: np.ndarray
     warp: Warp
     kernel: Kernel
+    expect: Expect
     level: float
+    trust: float
     x: Tensor
-    y: Tensor
+    rest: Tensor
     noise: Tensor
 
     @classmethod
-    def fit(cls, x: Floats, scores: Floats, doubts: Floats) -> Surrogate:
+    def fit(cls, x: Floats, scores: Floats, doubts: Floats, expect: Expect = nothing_expected) -> Surrogate:
         """Fit to observations.
 
         Args:
             x: features, of shape ``(rows, features)``.
             scores: of shape ``(rows,)``; they differ.
             doubts: deviations beyond the noise that all have, which is learned, of shape ``(rows,)``.
+            expect: from features to the quantiles expected of them; the observations say how far that is right.
         """
         columns = np.flatnonzero(np.ptp(x, axis=0) > 0)
         warp = Warp(scores)
@@ -65,26 +94,37 @@ class Surrogate:
         likelihood = FixedNoiseGaussianLikelihood(beyond, learn_additional_noise=True)
         shared = likelihood.second_noise_covar
         shared.register_prior("noise_prior", LogNormalPrior(loc=-4.0, scale=1.0), "noise")
-        kernel = get_covar_module_with_dim_scaled_prior(ard_num_dims=len(columns), use_rbf_kernel=False)
+        kernel = get_covar_module_with_dim_scaled_prior(
+            ard_num_dims=len(columns), use_rbf_kernel=False, active_dims=range(len(columns))
+        )
+        mean = _Expected()
         model = SingleTaskGP(
-            inputs, y[:, None], beyond[:, None], likelihood=likelihood, covar_module=kernel, outcome_transform=None
+            torch.cat([inputs, torch.from_numpy(expect(x))[:, None]], dim=1),
+            y[:, None],
+            beyond[:, None],
+            likelihood=likelihood,
+            covar_module=kernel,
+            mean_module=mean,
+            outcome_transform=None,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BotorchWarning)
             warnings.simplefilter("ignore", NumericalWarning)
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         noise = beyond + float(shared.noise.item())
-        return cls(columns, warp, kernel, float(model.mean_module.constant.item()), inputs, y, noise)
+        level, trust = float(mean.level.item()), float(mean.trust.item())
+        rest = y - level - trust * torch.from_numpy(expect(x))
+        return cls(columns, warp, kernel, expect, level, trust, inputs, rest, noise)
 
     def believe(self, x: Floats) -> Surrogate:
         """Return the process that takes its own predictions at these points for observed (Kriging believer)."""
         if not len(x):
             return self
-        mean, _ = self._quantiles(x)
+        rest, _ = self._rest(x)
         return replace(
             self,
             x=torch.cat([self.x, torch.from_numpy(x[:, self.columns])]),
-            y=torch.cat([self.y, torch.from_numpy(mean)]),
+            rest=torch.cat([self.rest, torch.from_numpy(rest)]),
             noise=torch.cat([self.noise, torch.full((len(x),), float(self.noise.min()), dtype=self.noise.dtype)]),
         )
 
@@ -93,16 +133,17 @@ class Surrogate:
 
         A feature in which all that is known agrees is taken to change nothing.
         """
-        return self.warp.moments(*self._quantiles(x))
+        rest, deviation = self._rest(x)
+        return self.warp.moments(self.level + self.trust * self.expect(x) + rest, deviation)
 
-    def _quantiles(self, x: Floats) -> tuple[Floats, Floats]:
-        """Return mean and deviation of the modelled quantiles."""
+    def _rest(self, x: Floats) -> tuple[Floats, Floats]:
+        """Return mean and deviation of the quantiles, less the mean that is expected."""
         means, deviations = [np.empty(0)], [np.empty(0)]
         root, weights = self._solution
         with torch.no_grad():
             for chunk in torch.split(torch.from_numpy(x[:, self.columns]), CHUNK):
                 across = self.kernel(chunk, self.x).to_dense()
-                means.append((self.level + across @ weights).numpy())
+                means.append((across @ weights).numpy())
                 explained = torch.linalg.solve_triangular(root, across.T, upper=False).square().sum(0)
                 deviations.append((1.0 - explained).clamp_min(0.0).sqrt().numpy())
         return np.concatenate(means), np.concatenate(deviations)
@@ -113,4 +154,4 @@ class Surrogate:
         with torch.no_grad():
             covariance = self.kernel(self.x, self.x).to_dense() + torch.diag(self.noise)
             root = torch.linalg.cholesky(covariance)
-            return root, torch.cholesky_solve((self.y - self.level)[:, None], root)[:, 0]
+            return root, torch.cholesky_solve(self.rest[:, None], root)[:, 0]

@@ -1,8 +1,10 @@
 """The default sampler: what it proposes, what it learns from, and what its model sees."""
 
+import gc
 import itertools
 import math
 import random
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -396,9 +398,10 @@ def test_every_setting_that_a_space_may_search_is_a_feature(name):
 
 def test_counting_goes_through_every_valid_point_once_and_no_turn_through_many():
     small = space_of(LORA, small_bert(4), layers="mask")
-    counted, sizes = Counted(small, Features(small.geometry)), []
+    counting, sizes = Pool(small, Features(small.geometry), random.Random(0)), []
     for _ in range(pool.PARTS + 2):
-        counted.go_on()
+        counting.go_on()
+        counted = counting.candidates(())
         sizes.append(len(counted.costs))
         assert counted.x.shape == (sizes[-1], len(Features(small.geometry).names))
     assert sizes[-1] == sizes[-3] == 3 * 15 and max(np.diff([0, *sizes])) <= math.ceil(48 / pool.PARTS)
@@ -410,13 +413,25 @@ def test_counting_goes_through_every_valid_point_once_and_no_turn_through_many()
 
 
 def test_a_part_of_the_count_is_a_fair_sample(space):
-    counted = Counted(space, Features(GEOMETRY))
-    counted.go_on()
+    features = Features(GEOMETRY)
+    counted = Counted(int(space.cardinality), len(features.names))
+    counted.go_on(space, features)
     part = counted.costs
-    while len(counted.costs) < 0.9 * space.cardinality:
-        counted.go_on()
+    while not counted.complete:
+        counted.go_on(space, features)
     assert len(part) < len(counted.costs) / 10
     assert np.quantile(part, [0.1, 0.5, 0.9]) == pytest.approx(np.quantile(counted.costs, [0.1, 0.5, 0.9]), abs=0.1)
+
+
+def test_what_is_counted_is_shared_by_the_searches_in_a_space_and_goes_with_it():
+    own = load_space("autopeft", GEOMETRY, BASE)
+    one, other = (Pool(own, Features(GEOMETRY), random.Random(seed)) for seed in range(2))
+    one.go_on()
+    assert len(other.candidates(()).costs) == len(one.candidates(()).costs) > 0
+    gone, there = weakref.ref(own), len(pool._COUNTED)
+    del own, one, other
+    gc.collect()
+    assert gone() is None and len(pool._COUNTED) == there - 1
 
 
 # -- the model
@@ -491,9 +506,9 @@ def test_the_more_doubt_the_less_pull(data):
         # The same process with one observation that is off, under more and more doubt.
         noise = model.noise.clone()
         noise[0] += (doubt / scores.std()) ** 2
-        y = model.y.clone()
-        y[0] += 0.3 / scores.std()
-        pulls.append(float(replace(model, y=y, noise=noise).predict(x[:1])[0][0] - scores[0]))
+        rest = model.rest.clone()
+        rest[0] += 0.3 / scores.std()
+        pulls.append(float(replace(model, rest=rest, noise=noise).predict(x[:1])[0][0] - scores[0]))
     assert pulls[0] > pulls[1] > pulls[2] > -0.02 and pulls[2] < 0.02
     fits = [Surrogate.fit(x, wrong, np.array([doubt] + [0.0] * 39)).predict(x[:1]) for doubt in (0.0, 1.0)]
     assert fits[0][0][0] - scores[0] > fits[1][0][0] - scores[0] + 0.02 and abs(fits[1][0][0] - scores[0]) < 0.02
@@ -515,7 +530,7 @@ def test_what_is_believed_leaves_the_mean_and_takes_the_doubt(fitted):
     elsewhere = np.random.default_rng(4).random((20, 3))
     believing = fitted.believe(x)
     for rows in (x, elsewhere):
-        before, after = fitted._quantiles(rows), believing._quantiles(rows)
+        before, after = fitted._rest(rows), believing._rest(rows)
         assert after[0] == pytest.approx(before[0], abs=1e-6)
         assert (after[1] <= before[1] + 1e-7).all()
     assert (believing.predict(x)[1] < 0.7 * fitted.predict(x)[1]).all()
