@@ -8,6 +8,7 @@ import pytest
 from compose_spec import PyCompose
 from ray.scripts.scripts import cli as ray_cli
 
+from autopeft.service.app import UPLOAD_LIMIT
 from tests.cli.conftest import APP
 from tests.deploy.files import ROOT, read_yaml
 
@@ -122,6 +123,12 @@ def test_the_workers_differ_in_their_gpus_alone():
     assert {key: value for key, value in gpu.items() if key not in own} == {
         key: value for key, value in cpu.items() if key not in own
     }
+
+
+def test_the_documents_proxy_takes_the_largest_upload_and_no_much_larger_one():
+    text = Path(ROOT, "docs", "deploy.md").read_text()
+    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", text)
+    assert UPLOAD_LIMIT < int(megabytes) * 2**20 < 1.1 * UPLOAD_LIMIT
 
 
 def test_the_document_prepares_every_secret():

@@ -55,6 +55,7 @@ def test_it_runs_as_an_ordinary_user_and_holds_no_secret():
 def test_versions_are_the_same_in_every_file():
     image = read_yaml("docker-compose.yml")["services"]["service"]["image"]
     assert f"image: {image}" in ROOT.joinpath("workers", "kuberay.yaml").read_text()
+    assert f"image: {image}" in ROOT.joinpath("workers", "kubernetes.yaml").read_text()
     assert f"image: {image}" in ROOT.joinpath("workers", "ray-cluster.yaml").read_text()
     assert read_yaml("workers/kuberay.yaml")["spec"]["rayVersion"] == pinned()["ray"]
 
