@@ -25,13 +25,14 @@ from transformers import PreTrainedModel
 from autopeft.modules.attach import Attachment
 from autopeft.modules.pack import Pack
 from workers.data import Batch, EncodedSplit
+from workers.devices import machine_memory, share_of_machine
 from workers.first_token import FirstToken
 
 Forward = Callable[[Batch], Tensor]
 
 FILL_BATCH = 64
-# Shares of the machine's memory, and of what is free on its disk, that one process's hidden states may take.
-MEMORY_SHARE, DISK_SHARE = 1 / 8, 1 / 4
+# Shares of the machine's memory, and of what is free on its disk, that the hidden states of all its workers may take.
+MEMORY_SHARE, DISK_SHARE = 1 / 4, 1 / 2
 
 
 class _Reached(Exception):
@@ -73,8 +74,8 @@ class Shelf:
     Files have no name, so nobody can change or remove them under a run, and they go with the process.
     """
 
-    memory: int = field(default_factory=lambda: int(MEMORY_SHARE * _machine_memory()))
-    disk: int = field(default_factory=lambda: int(DISK_SHARE * shutil.disk_usage(tempfile.gettempdir()).free))
+    memory: int = field(default_factory=lambda: int(MEMORY_SHARE * share_of_machine() * machine_memory()))
+    disk: int = field(default_factory=lambda: int(DISK_SHARE * share_of_machine() * _free_disk()))
     _kept: OrderedDict[tuple[EncodedSplit, int], tuple[Stored, int, bool]] = field(default_factory=OrderedDict)
 
     def find(self, split: EncodedSplit, boundary: int) -> Stored | None:
@@ -246,5 +247,5 @@ def _empty(shape: tuple[int, int], dtype: torch.dtype, in_memory: bool) -> Tenso
         return torch.from_file(file.name, shared=True, size=size, dtype=dtype).reshape(shape)
 
 
-def _machine_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _free_disk() -> int:
+    return shutil.disk_usage(tempfile.gettempdir()).free

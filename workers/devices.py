@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import re
 import resource
@@ -11,6 +12,9 @@ from pathlib import Path
 import torch
 
 from autopeft.messages import Precision
+
+# Where a container's memory limit stands: control groups of version 2, and of version 1.
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def pick_device() -> torch.device:
@@ -73,6 +77,20 @@ def peak_memory(device: torch.device) -> int:
         if found:
             return int(found[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def machine_memory() -> int:
+    """Return the memory of this machine, or of the container that this process is in, in bytes."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(limit.read_text()))
+    return min(found)
+
+
+def share_of_machine() -> float:
+    """Return this process's share of the machine: as many more run beside it as its threads leave cores for."""
+    return min(1.0, torch.get_num_threads() / (os.cpu_count() or 1))
 
 
 def _cpu_multiplies_bfloat16() -> bool:

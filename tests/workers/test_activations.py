@@ -12,7 +12,7 @@ from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
 from autopeft.modules.attention import IMPLEMENTATION
 from tests.modules.test_conformance import in_all_layers, options_of, sites_of
-from workers import activations, first_token, proxy
+from workers import activations, devices, first_token, proxy
 from workers.activations import Shelf, Trunk, plain
 from workers.data import EncodedSplit
 from workers.evaluation import predict_logits
@@ -217,6 +217,17 @@ def test_the_least_used_gives_way(tiny_model, tiny_geometry, tiny_config):
     for split in (first, second, first, third):
         Trunk(attachment, shelf).forward(split)
     assert [shelf.find(split, 1) is None for split in (first, second, third)] == [False, True, False]
+
+
+def test_a_worker_takes_its_share_of_what_its_container_has(tmp_path, monkeypatch):
+    limits = [tmp_path / name for name in ("memory.max", "memory.limit_in_bytes", "absent")]
+    monkeypatch.setattr(devices, "CONTAINER_LIMITS", limits)
+    limits[1].write_text("max\n")
+    machine = devices.machine_memory()
+    limits[0].write_text("1000000\n")
+    assert devices.machine_memory() == 1_000_000 < machine
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: 8 * torch.get_num_threads())
+    assert Shelf().memory == 1_000_000 // 32
 
 
 # -- in a run
