@@ -102,7 +102,6 @@ def find_model(name: str) -> ModelSource:
     return ModelSource(name, location, revision or None)
 
 
-@lru_cache(maxsize=32)
 def describe_model(name: str) -> BaseModel:
     """Read a model's config and return its geometry, size and fingerprint; no weights are loaded.
 
@@ -110,6 +109,11 @@ def describe_model(name: str) -> BaseModel:
         InvalidInput: there is no such model, or its family has no known sites.
     """
     source = find_model(name)
+    return _describe(source, _stamp(source))
+
+
+@lru_cache(maxsize=32)
+def _describe(source: ModelSource, stamp: tuple[tuple[str, int, int], ...]) -> BaseModel:
     config = _config(source)
     with _model_errors(source):
         geometry = ModelGeometry.from_config(config.to_dict())
@@ -265,6 +269,14 @@ def _on_meta(config: PreTrainedConfig) -> PreTrainedModel:
         model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     assert isinstance(model, PreTrainedModel)
     return model
+
+
+def _stamp(source: ModelSource) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells whether a local folder's files are still the ones that were read."""
+    if not source.local:
+        return ()
+    found = ((path.name, path.stat()) for path in sorted(Path(source.location).iterdir()) if path.is_file())
+    return tuple((name, there.st_mtime_ns, there.st_size) for name, there in found)
 
 
 def _fingerprint(source: ModelSource, config: PreTrainedConfig) -> str:

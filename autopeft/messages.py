@@ -150,6 +150,8 @@ class TrialRequest(Message):
         wall_limit: seconds after which the run stops itself with reason ``timeout``.
         gates: makes the run a structure search: the architecture holds every placement that has a gate, nothing is
             evaluated, and the report has probabilities in place of scores and weights.
+        model_hash: fingerprint of the base model that the run is for: with another, the run fails. Empty: any.
+        task_hash: fingerprint of the task's rows, likewise.
     """
 
     key: str
@@ -157,6 +159,8 @@ class TrialRequest(Message):
     task: TaskSpec
     architecture: dict[str, Any]
     fidelity: Fidelity
+    model_hash: str = ""
+    task_hash: str = ""
     training: TrainingSettings = TrainingSettings()
     precision: Precision = "auto"
     seed: int = 0

@@ -1,13 +1,17 @@
 """A request in, a report out, and what stays in the worker in between."""
 
 import math
+import shutil
 
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, load_file, save_file
 
 from autopeft.architecture import Architecture, Placement
+from autopeft.base_models import describe_model
 from autopeft.messages import Fidelity, TaskSpec, TrainingSettings
+from autopeft.tasks import load_task
+from tests.search.conftest import make_task
 from tests.workers.conftest import lora
 from workers import devices, evaluation, proxy, reporting, residency, training
 
@@ -40,6 +44,39 @@ def test_the_same_request_gives_the_same_report_and_another_seed_another(request
     first, again, other = (proxy.run(request_for(seed=seed, keep_weights=True)) for seed in (0, 0, 1))
     assert alike(first) == alike(again) and first.weights == again.weights
     assert first.weights != other.weights
+
+
+def test_rows_that_changed_are_read_again_and_no_run_is_given_others_than_it_is_for(
+    request_for, tmp_path, monkeypatch
+):
+    task = TaskSpec(name=str(make_task(tmp_path / "rows.csv")))
+    before = load_task(task).fingerprint
+    first = proxy.run(request_for(task=task, task_hash=before, keep_weights=True))
+    make_task(tmp_path / "rows.csv", seed=1)
+    again = proxy.run(request_for(task=task, task_hash=before, keep_weights=True))
+    assert again.weights == first.weights  # the rows are still at hand
+    after = load_task(task).fingerprint
+    second = proxy.run(request_for(task=task, task_hash=after, keep_weights=True))
+    assert second.state == "complete" and second.weights != first.weights
+    monkeypatch.setattr(proxy, "_residency", None)
+    late = proxy.run(request_for(task=task, task_hash=before))
+    assert late.state == "failed" and "its rows have changed since the search was submitted" in late.detail
+
+
+def test_weights_that_changed_are_read_again_and_no_run_is_given_others_than_it_is_for(
+    request_for, model_folder, tmp_path
+):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    before = describe_model(str(folder)).fingerprint
+    first = proxy.run(request_for(model=str(folder), model_hash=before, keep_weights=True))
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: tensor.flip(-1) for name, tensor in tensors.items()}, folder / "model.safetensors")
+    after = describe_model(str(folder)).fingerprint
+    assert after != before
+    second = proxy.run(request_for(model=str(folder), model_hash=after, keep_weights=True))
+    assert second.state == "complete" and second.weights != first.weights
+    late = proxy.run(request_for(model=str(folder), model_hash=before))
+    assert late.state == "failed" and f"this was made for {before}" in late.detail
 
 
 def test_it_learns(request_for):
