@@ -12,7 +12,7 @@ from autopeft.architecture import Architecture
 from autopeft.baselines import HEAD_ONLY
 from autopeft.budget import parse_params
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, NotFound, Problem
-from autopeft.messages import TrialReport
+from autopeft.messages import SearchState, TrialReport
 from autopeft.objectives import measures
 from autopeft.pareto import cost_axis, hypervolume, knee, non_dominated, non_dominated_of_many
 from autopeft.trial import Trial
@@ -86,7 +86,7 @@ class Answer:
 
     search: str
     name: str
-    state: str
+    state: SearchState
     metric: str
     front: tuple[Row, ...]
     baselines: tuple[Row, ...]
@@ -165,7 +165,7 @@ def make_answer(
     *,
     search: str,
     name: str,
-    state: str,
+    state: SearchState,
     facts: Mapping[str, Any],
     trials: Sequence[Trial],
     confirmations: Mapping[tuple[str, int], TrialReport],

@@ -168,6 +168,7 @@ def load_model(
         model, report = AutoModelForSequenceClassification.from_pretrained(
             source.location,
             revision=source.revision or "main",
+            trust_remote_code=False,
             num_labels=outputs,
             problem_type="regression" if kind == "regression" else "single_label_classification",
             dtype=dtype,
@@ -193,7 +194,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load a model's tokeniser; one without a padding token pads with its end-of-text token."""
     source = find_model(name)
     with quiet(), _model_errors(source):
-        tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision or "main")
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.location, revision=source.revision or "main", trust_remote_code=False
+        )
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -259,14 +262,17 @@ def _quantisation_config(quantisation: Quantisation, dtype: torch.dtype, head: l
 
 def _config(source: ModelSource) -> PreTrainedConfig:
     with _model_errors(source):
-        config = AutoConfig.from_pretrained(source.location, revision=source.revision or "main")
+        # None would have transformers ask on the terminal whether to run the model's code.
+        config = AutoConfig.from_pretrained(
+            source.location, revision=source.revision or "main", trust_remote_code=False
+        )
     assert isinstance(config, PreTrainedConfig)
     return config
 
 
 def _on_meta(config: PreTrainedConfig) -> PreTrainedModel:
     with torch.device("meta"), quiet():
-        model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     assert isinstance(model, PreTrainedModel)
     return model
 
@@ -306,7 +312,9 @@ def _model_errors(source: ModelSource) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         first = str(error).strip().split("\n")[0]
-        if source.local:
+        if "custom code" in first:
+            remedy = "it brings code of its own, which is never run; take a model of a family that transformers has"
+        elif source.local:
             remedy = f"this folder cannot be loaded: {first}"
         else:
             near = difflib.get_close_matches(source.name, BUNDLED, n=1)

@@ -37,7 +37,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("CPU", None, f"{os.cpu_count()} cores, {platform.machine()}, {_bfloat16()}")
     yield Finding("GPU", None, _gpus())
     yield _try("store", lambda: _open_store(settings))
-    yield Finding("data folder", _writable(settings), str(settings.home))
+    yield _try("data folder", lambda: _check_writable(settings))
     yield _try("int8 base", lambda: probe_quantisation("int8"))
     yield _try("nf4 base", lambda: probe_quantisation("nf4"))
     yield _try("Ray", _start_ray)
@@ -50,11 +50,13 @@ def _open_store(settings: Settings) -> str:
     return f"{settings.database_url.split('@')[-1]}, {count} {'search' if count == 1 else 'searches'}"
 
 
-def _writable(settings: Settings) -> bool:
+def _check_writable(settings: Settings) -> str:
     folder = settings.home
     while not folder.exists():
         folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise AutopeftError(f"{settings.home}: nothing can be written to {folder}")
+    return str(settings.home)
 
 
 def _bfloat16() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +103,7 @@ def _lines(path: Path) -> Iterator[str]:
                     yield text.decode()
         except EOFError:  # compressed, and cut short
             return
-        except (gzip.BadGzipFile, UnicodeDecodeError) as error:
+        except (gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
             remedy = f"no table: {error}; `autopeft evaluations --out` writes one"
             raise InvalidInput(Problem("table", str(path), remedy)) from error
 

@@ -165,7 +165,7 @@ class Recipe(Message):
 
     Attributes:
         created: when the recipe was made, in UTC to the second.
-        seeds: with which it was scored, and is trained unless other seeds are asked for.
+        seeds: with which it was scored.
         baselines: what it was compared with; empty where that is not known.
         versions: of the packages in the search, by name.
     """

@@ -17,6 +17,8 @@ from workers.proxy import run
 
 MODEL = "minilm"
 RATES = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 4e-2, 1e-1, 2e-1)
+# One for all widths and types: the table compares the modules' rates alone.
+HEAD_RATE = 1e-2
 FIDELITY = Fidelity(rows=600, epochs=2, evaluations=1)
 QUERY_VALUE = ("attention.query", "attention.value")
 NORMS = ("norm.attention", "norm.ffn")
@@ -50,7 +52,7 @@ def main() -> None:
                     task=TaskSpec(name=task),
                     architecture=architecture.to_dict(),
                     fidelity=FIDELITY,
-                    training=TrainingSettings(learning_rate=rate),
+                    training=TrainingSettings(learning_rate=rate, head_learning_rate=HEAD_RATE),
                 )
                 report = run(request)
                 print(task, module, size, rate, report.scores.get("holdout", report.reason), flush=True)

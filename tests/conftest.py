@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from autopeft.base_models import describe_model
 from autopeft.geometry import ModelGeometry
 from autopeft.messages import TaskSpec
+from autopeft.modules import MODULE_TYPES
 from autopeft.recipe import Recipe
 from autopeft.tasks import load_task
 from workers.packing import Together
@@ -129,6 +130,24 @@ def tiny_batch(tiny_config):
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
     return make
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """``register(name, module_type)``: a further module type, until the test ends; the name is returned."""
+
+    def add(name, module_type):
+        monkeypatch.setitem(MODULE_TYPES.__dict__, "names", (*MODULE_TYPES.names, name))
+        monkeypatch.setitem(MODULE_TYPES._loaded, name, module_type)
+        return name
+
+    return add
+
+
+@pytest.fixture
+def second_prefix(register):
+    """The name of another module type for keys and values."""
+    return register("second", MODULE_TYPES.get("prefix"))
 
 
 def _with_random_weights(config):

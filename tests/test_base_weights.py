@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from autopeft.base_models import load_model, read_parameters
+from autopeft.base_models import describe_model, load_model, load_tokenizer, read_parameters
 from autopeft.errors import InvalidInput
 
 CPU = torch.device("cpu")
@@ -40,3 +40,42 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(folder):
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
     with pytest.raises(InvalidInput, match=r"its config does not fit its weights: bert.encoder.layer.0.*\(48"):
         load_model(str(folder), "classification", 3, CPU, torch.float32)
+
+
+def bring_code(folder, file, **named):
+    """Let a file of the folder name classes of a program that is there too."""
+    (folder / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    config = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    (folder / file).write_text(json.dumps({**config, **named}))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What transformers asks on the terminal, which says yes to everything."""
+    questions = []
+    monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "y")
+    return questions
+
+
+def test_a_models_own_code_is_neither_run_nor_asked_for(folder, asked):
+    bring_code(folder, "config.json", model_type="brand_new", auto_map={"AutoConfig": "own.Config"})
+    for load in (describe_model, lambda name: load_model(name, "classification", 3, CPU, torch.float32)):
+        with pytest.raises(InvalidInput, match=r"^model = .*code of its own, which is never run"):
+            load(str(folder))
+    assert not asked and not (folder / "ran").exists()
+
+
+def test_a_tokenisers_own_code_is_neither_run_nor_asked_for(folder, asked):
+    named = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    bring_code(folder, "tokenizer_config.json", **named)
+    bring_code(folder, "config.json", model_type="vit")  # a family without a tokeniser of its own
+    with pytest.raises(InvalidInput, match="^model = "):
+        load_tokenizer(str(folder))
+    assert not asked and not (folder / "ran").exists()
+
+
+def test_code_beside_a_model_of_a_known_family_is_left_alone(folder, asked):
+    named = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
+    bring_code(folder, "config.json", auto_map=named)
+    assert load_model(str(folder), "classification", 5, CPU, torch.float32).classifier.out_features == 5
+    assert not asked and not (folder / "ran").exists()

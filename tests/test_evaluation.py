@@ -133,6 +133,16 @@ def test_a_compressed_table_that_a_crash_cut_short_is_read_as_far_as_it_goes(tmp
     assert list(read_evaluations(path)) == EVALUATIONS[:-1]
 
 
+def test_a_compressed_file_that_was_damaged_is_refused(tmp_path):
+    path = tmp_path / "table.jsonl.gz"
+    write_evaluations(path, EVALUATIONS)
+    held = bytearray(path.read_bytes())
+    held[10:40] = b"\xff" * 30  # after the header
+    path.write_bytes(held)
+    with pytest.raises(InvalidInput, match=r"^table = .*no table: Error -3"):
+        list(read_evaluations(path))
+
+
 @pytest.mark.parametrize(("name", "held"), [("a.jsonl.gz", b"{}\n"), ("a.jsonl", b"\xff\xfe\n")])
 def test_a_file_that_is_no_such_table_at_all_is_refused(tmp_path, name, held):
     (tmp_path / name).write_bytes(held)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 import torch
@@ -149,13 +150,35 @@ def encode_task(data: TaskData, tokenizer: PreTrainedTokenizerBase, max_length: 
 
 
 def encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedSplit:
-    """Tokenise one split; texts longer than ``max_length`` tokens are cut."""
+    """Tokenise one split; texts longer than ``max_length`` tokens are cut.
+
+    No text becomes a special token: one about HTML may have ``</s>`` in it, and T5 counts those.
+    """
     second = None if split.second is None else list(split.second)
-    encoded = tokenizer(list(split.first), second, truncation=True, max_length=max_length)
-    segments = encoded["token_type_ids"] if "token_type_ids" in encoded and second is not None else None
+    encoded = tokenizer(
+        list(split.first),
+        second,
+        truncation=True,
+        max_length=max_length,
+        split_special_tokens=True,
+        return_special_tokens_mask=True,
+    )
+    # T5's tokeniser makes texts of pieces, its special tokens among them, and takes them all the same. Those of one
+    # character are left: some models pad with "!", of which texts are full.
+    named = [token for token in tokenizer.all_special_tokens if len(token) > 1 and token != tokenizer.unk_token]
+    special = {tokenizer.convert_tokens_to_ids(token) for token in named}
+    kept = [
+        [own or token not in special for token, own in zip(row, mask, strict=True)]
+        for row, mask in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+    ]
+
+    def tokens(name: str) -> list[list[int]]:
+        return [list(compress(row, keep)) for row, keep in zip(encoded[name], kept, strict=True)]
+
+    segments = tokens("token_type_ids") if "token_type_ids" in encoded and second is not None else None
     pad_id = tokenizer.pad_token_id or 0
     # A text of nothing but what the tokeniser drops has no token, and a model needs one.
-    ids = [row or [pad_id] for row in encoded["input_ids"]]
+    ids = [row or [pad_id] for row in tokens("input_ids")]
     return EncodedSplit(ids, segments, torch.from_numpy(split.targets), pad_id)
 
 

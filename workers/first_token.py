@@ -32,7 +32,7 @@ class FirstToken:
         geometry, model = attached.geometry, attached.model
         last = geometry.layers - 1
         # The gate of a prefix reads the mean over all tokens.
-        gated = any(p.module == "prefix" and p.layer == last and p.options for p in attached.placements)
+        gated = any(p.site == "attention.kv" and p.layer == last and p.options for p in attached.placements)
         self.possible = (
             geometry.model_type in FAMILIES and model.config._attn_implementation == IMPLEMENTATION and not gated
         )

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from autopeft.messages import Bar, Fidelity, Reason, TrainingSettings, held_at, place
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.base import MEASURED_WIDTH
+from autopeft.modules.plan import full_options
 from autopeft.modules.weights import Weights
 from autopeft.tasks.base import Kind
 from workers.activations import Forward, plain
@@ -287,7 +288,7 @@ def rated(weights: Weights, settings: TrainingSettings, pace: float = 1.0) -> It
     by_rate: dict[float, list[nn.Parameter]] = {}
     for placement in weights.architecture.placements:
         site = weights.geometry.site(placement.site, placement.layer)
-        own = MODULE_TYPES.get(placement.module).learning_rate(site, placement.size)
+        own = MODULE_TYPES.get(placement.module).learning_rate(site, placement.size, full_options(placement))
         rate = settings.learning_rate or own
         by_rate.setdefault(rate, []).extend(weights.modules[placement.key].parameters())
     for rate, parameters in by_rate.items():

@@ -19,7 +19,7 @@ from autopeft.exporters.opened import Opened, alpha
 from autopeft.exporters.peft import peft_obstacles, scales_input
 from autopeft.recipe import Recipe
 from autopeft.tasks.file import TASK_SOURCE as FILES
-from autopeft.tasks.formats import read_table
+from autopeft.tasks.formats import READERS, read_table
 from autopeft.tasks.tabular import SPLITS, find_columns
 
 FILE = "train.py"
@@ -228,7 +228,14 @@ def _columns(recipe: Recipe) -> dict[str, Any]:
         found = find_columns(task.spec, read_table(train, task.encoding).names, train.name)
         text, target = found.text, found.target
     encoding = "utf-8-sig" if task.encoding.lower() in ("utf-8", "utf8") else task.encoding
-    return {"DATA": task.name, "ENCODING": encoding, "TEXT": list(text), "TARGET": target, "NAMES": dict(SPLITS)}
+    return {
+        "DATA": task.name,
+        "ENCODING": encoding,
+        "TEXT": list(text),
+        "TARGET": target,
+        "NAMES": dict(SPLITS),
+        "SUFFIXES": list(READERS),
+    }
 
 
 def _loading(opened: Opened, form: str | None) -> str:

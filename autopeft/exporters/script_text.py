@@ -7,12 +7,13 @@ data, the type of the base model, one way to put the modules on, and the trainin
 FILES = '''
 def read(path):
     """Return the rows of a table as dictionaries."""
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         return pyarrow.parquet.read_table(path).to_pylist()
     with open(path, encoding=ENCODING, newline="") as file:
-        if path.suffix == ".jsonl":
+        if suffix == ".jsonl":
             return [json.loads(line) for line in file if line.strip()]
-        return list(csv.DictReader(file, delimiter="\\t" if path.suffix == ".tsv" else ","))
+        return list(csv.DictReader(file, delimiter="\\t" if suffix == ".tsv" else ","))
 
 
 def as_text(value):
@@ -58,9 +59,10 @@ def cut(split, share, most, seed):
 def load_splits():
     """Return train, holdout, validation and test; what there is no file for is cut from train."""
     path = Path(DATA).expanduser()
-    there = [path] if path.is_file() else path.iterdir()
-    files = {"train" if path.is_file() else NAMES.get(file.stem.lower()): file for file in there}
-    files.pop(None, None)
+    files = {"train": path}
+    if path.is_dir():
+        tables = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+        files = {NAMES[file.stem.lower()]: file for file in tables if file.stem.lower() in NAMES}
     splits = {name: read_split(file) for name, file in files.items()}
     for name, seed in (("test", 20240601), ("validation", 20240602)):
         if name not in splits:
@@ -242,14 +244,19 @@ class BestStep(TrainerCallback):
 
 
 def tokenise(split, tokenizer):
-    """Return a dictionary of every row."""
+    """Return a dictionary of every row; no text becomes a special token."""
     texts, targets = split
-    encoded = tokenizer(*texts, truncation=True, max_length=MAX_LENGTH)
+    options = {"split_special_tokens": True, "return_special_tokens_mask": True}
+    encoded = tokenizer(*texts, truncation=True, max_length=MAX_LENGTH, **options)
+    named = [token for token in tokenizer.all_special_tokens if len(token) > 1 and token != tokenizer.unk_token]
+    special = set(tokenizer.convert_tokens_to_ids(named))
     rows = []
     for i, target in enumerate(targets.tolist()):
-        row = {"input_ids": encoded["input_ids"][i] or [tokenizer.pad_token_id], "labels": target}
+        own = zip(encoded["input_ids"][i], encoded["special_tokens_mask"][i])
+        kept = [place for place, (token, mask) in enumerate(own) if mask or token not in special]
+        row = {"input_ids": [encoded["input_ids"][i][k] for k in kept] or [tokenizer.pad_token_id], "labels": target}
         if len(texts) == 2 and "token_type_ids" in encoded:
-            row["token_type_ids"] = encoded["token_type_ids"][i]
+            row["token_type_ids"] = [encoded["token_type_ids"][i][k] for k in kept]
         rows.append(row)
     return rows
 

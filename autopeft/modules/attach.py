@@ -72,8 +72,9 @@ class Attachment(Weights, Hooked):
     def _hook_sites(self) -> None:
         for site, ordered in self.by_site():
             if site.kind == "kv":
-                prefix = self.modules[ordered[0].key]
-                assert isinstance(prefix, Prefix)
+                (placement,) = ordered
+                prefix = self.modules[placement.key]
+                assert isinstance(prefix, Prefix), f"{placement.module}: what goes to a kv site is a Prefix"
                 self._read_prefixes(site, partial(put_prefix, prefix=prefix), gated=prefix.gate is not None)
             else:
                 self._change(site, self._gated(ordered), ordered)

@@ -7,24 +7,25 @@ from functools import lru_cache
 
 import torch
 
-from autopeft.architecture import Architecture, Scalar
+from autopeft.architecture import Architecture, Placement, Scalar
 from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
+from autopeft.modules.plan import full_options
 
 
 def count_parameters(architecture: Architecture, geometry: ModelGeometry) -> int:
     """Return the trainable PEFT parameters, without the task head, of the real modules built on ``meta``."""
-    return sum(_count(p.module, geometry.site(p.site, p.layer), p.size, p.options) for p in architecture.placements)
+    return sum(_count(p, geometry.site(p.site, p.layer)) for p in architecture.placements)
 
 
 @lru_cache(maxsize=65536)
 def _count_anywhere(module: str, site: Site, size: int, options: tuple[tuple[str, Scalar], ...]) -> int:
-    module_type = MODULE_TYPES.get(module)
     with torch.device("meta"):
-        built = module_type.build(site, size, {**module_type.options, **dict(options)})
+        built = MODULE_TYPES.get(module).build(site, size, dict(options))
     return sum(parameter.numel() for parameter in built.parameters())
 
 
-def _count(module: str, site: Site, size: int, options: tuple[tuple[str, Scalar], ...]) -> int:
+def _count(placement: Placement, site: Site) -> int:
     # Like sites of different layers share one entry of the cache.
-    return _count_anywhere(module, replace(site, layer=0, entry="", exit=""), size, options)
+    anywhere = replace(site, layer=0, entry="", exit="")
+    return _count_anywhere(placement.module, anywhere, placement.size, tuple(full_options(placement).items()))

@@ -16,8 +16,11 @@ from torch.nn import functional
 
 from autopeft.architecture import Scalar
 from autopeft.geometry import Site
-from autopeft.modules.base import CannotFold, Host, ModuleType, Options, like, matrix_rate
+from autopeft.modules.base import NOT_NEGATIVE, CannotFold, Host, ModuleType, Options, like, matrix_rate
 from autopeft.modules.layers import Gate, count_gate, gated, make_gate
+
+# Alpha over the rank, by default and where the learning rate was measured.
+MEASURED_RATIO = 2.0
 
 
 class Lora(nn.Module):
@@ -40,9 +43,12 @@ class Lora(nn.Module):
         return h + gated(self.gate, x, update * self.scale)
 
 
+def _alpha(size: int, options: Options) -> float:
+    return float(options["alpha"]) or MEASURED_RATIO * size
+
+
 def _build(site: Site, size: int, options: Options) -> nn.Module:
-    alpha = float(options["alpha"]) or 2.0 * size
-    return Lora(site.in_width, site.out_width, size, alpha, make_gate(site.in_width, options))
+    return Lora(site.in_width, site.out_width, size, _alpha(size, options), make_gate(site.in_width, options))
 
 
 def _count(site: Site, size: int, options: Options) -> int:
@@ -56,7 +62,11 @@ def _fold(delta: Lora, host: Host) -> None:
 
 
 def _canonical(size: int, options: dict[str, Scalar]) -> dict[str, Scalar]:
-    return {**options, "alpha": 0.0} if options["alpha"] == 2 * size else options
+    return {**options, "alpha": 0.0} if options["alpha"] == MEASURED_RATIO * size else options
+
+
+def _relative_scale(size: int, options: Options) -> float:
+    return _alpha(size, options) / (MEASURED_RATIO * size)
 
 
 MODULE_TYPE = ModuleType(
@@ -65,8 +75,9 @@ MODULE_TYPE = ModuleType(
     kinds=frozenset({"linear"}),
     build=_build,
     count=_count,
-    learning_rate=matrix_rate(5e-3, at_size=8, falling=0.5, most=1e-2),
+    learning_rate=matrix_rate(5e-3, at_size=8, falling=0.5, most=1e-2, scale=_relative_scale),
     options={"alpha": 0.0, "gate": False},
+    allowed={"alpha": NOT_NEGATIVE},
     fold=_fold,
     canonical=_canonical,
 )

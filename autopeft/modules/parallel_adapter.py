@@ -11,9 +11,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, matrix_rate
+from autopeft.modules.base import POSITIVE, ModuleType, Options, matrix_rate
 from autopeft.modules.layers import Gate, gated, make_gate
 from autopeft.modules.serial_adapter import Bottleneck, count_bottleneck
+
+# By default and where the learning rate was measured.
+MEASURED_SCALE = 4.0
 
 
 class ParallelAdapter(nn.Module):
@@ -36,12 +39,17 @@ def _build(site: Site, size: int, options: Options) -> nn.Module:
     return ParallelAdapter(site.in_width, site.out_width, size, scale, bias, gate)
 
 
+def _relative_scale(size: int, options: Options) -> float:
+    return float(options["scale"]) / MEASURED_SCALE
+
+
 MODULE_TYPE = ModuleType(
     summary="parallel adapter: h + s W_up relu(W_down x)",
     source="He et al. 2022, arXiv 2110.04366",
     kinds=frozenset({"sublayer"}),
     build=_build,
     count=count_bottleneck,
-    learning_rate=matrix_rate(3e-3, at_size=48, falling=0.8, most=1e-2),
-    options={"scale": 4.0, "bias": True, "gate": False},
+    learning_rate=matrix_rate(3e-3, at_size=48, falling=0.8, most=1e-2, scale=_relative_scale),
+    options={"scale": MEASURED_SCALE, "bias": True, "gate": False},
+    allowed={"scale": POSITIVE},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from autopeft.architecture import Architecture, Placement, Scalar
@@ -25,6 +25,7 @@ def normalise(architecture: Architecture, geometry: ModelGeometry) -> Architectu
             placements.append(_normalise(placement, geometry))
         except InvalidInput as error:
             problems.extend(error.problems)
+    problems.extend(_crowded(placements, geometry))
     if problems:
         raise InvalidInput(*dict.fromkeys(problems))
     return replace(architecture, placements=tuple(placements))
@@ -61,20 +62,41 @@ def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
         if name not in defaults:
             problems.append(Problem.unknown(f"{placement.module}.options", name, defaults))
             continue
-        wrong = option_problem(f"{placement.module}.options.{name}", defaults[name], value)
-        typed = _as_type_of(defaults[name], value)
-        if wrong is not None:
-            problems.append(wrong)
-        elif typed is not None:
+        typed = _option(module_type, name, value)
+        if typed is None:
+            problems.append(_refused(f"{placement.module}.options.{name}", module_type, name, value))
+        else:
             given[name] = typed
     if problems:
         raise InvalidInput(*problems)
     return replace(placement, options=_kept(module_type, placement.size, given))
 
 
-def option_problem(field: str, default: Scalar, value: Scalar) -> Problem | None:
-    """Return what is wrong with the value of an option that has this default, or None where nothing is."""
-    return Problem(field, value, f"must be {_wanted(default)}") if _as_type_of(default, value) is None else None
+def option_problem(field: str, module_type: ModuleType, option: str, value: Scalar) -> Problem | None:
+    """Return what is wrong with the value of a module type's option, or None where nothing is."""
+    return _refused(field, module_type, option, value) if _option(module_type, option, value) is None else None
+
+
+def _refused(field: str, module_type: ModuleType, option: str, value: Scalar) -> Problem:
+    allowed = module_type.allowed.get(option)
+    return Problem(field, value, f"must be {allowed.words if allowed else _wanted(module_type.options[option])}")
+
+
+def _option(module_type: ModuleType, option: str, value: Scalar) -> Scalar | None:
+    """Return the value in the type of the option's default, or None where the option cannot have it."""
+    typed = _as_type_of(module_type.options[option], value)
+    allowed = module_type.allowed.get(option)
+    return typed if typed is not None and (allowed is None or allowed.holds(typed)) else None
+
+
+def _crowded(placements: Iterable[Placement], geometry: ModelGeometry) -> Iterator[Problem]:
+    there: dict[tuple[str, int], list[str]] = {}
+    for placement in placements:
+        if geometry.site(placement.site, placement.layer).kind == "kv":
+            there.setdefault((placement.site, placement.layer), []).append(placement.module)
+    for (site, _), modules in there.items():
+        if len(modules) > 1:
+            yield Problem(f"modules at {site}", ", ".join(modules), "it takes one module; keep one of them")
 
 
 def _kept(module_type: ModuleType, size: int, given: dict[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autopeft.geometry import Site
-from autopeft.modules.base import ModuleType, Options, matrix_rate, vector_rate
+from autopeft.modules.base import NOT_NEGATIVE, ModuleType, Options, matrix_rate, vector_rate
 from autopeft.modules.layers import Gate, count_gate, make_gate
 
 _RATE = vector_rate(1e-1)
@@ -49,7 +49,7 @@ class Prefix(nn.Module):
 
 
 def _build(site: Site, size: int, options: Options) -> nn.Module:
-    pace = _GATE_RATE(site, size) / _RATE(site, size)
+    pace = _GATE_RATE(site, size, options) / _RATE(site, size, options)
     gate = make_gate(site.in_width, options, pace)
     crossing = site.name.startswith("cross_attention")
     return Prefix(size, site.out_width, float(options["std"]), gate, crossing=crossing)
@@ -68,4 +68,5 @@ MODULE_TYPE = ModuleType(
     learning_rate=_RATE,
     identity=False,
     options={"std": 0.02, "gate": False},
+    allowed={"std": NOT_NEGATIVE},
 )

@@ -51,7 +51,7 @@ def subtitle(answer: Answer) -> str:
     scores = _confirmation(answer) if answer.confirmed else "proxy scores, not confirmed"
     if answer.objectives:
         scores += f"  ·  labels: {', '.join(answer.objectives)}, minimised too"
-    return scores if answer.state == "complete" else f"{scores}  ·  search {answer.state}"
+    return scores if answer.state == "done" else f"{scores}  ·  search {answer.state}"
 
 
 def _confirmation(answer: Answer) -> str:

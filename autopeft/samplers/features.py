@@ -11,14 +11,17 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from autopeft.architecture import Architecture
+from autopeft.architecture import Architecture, Scalar
 from autopeft.geometry import ModelGeometry
 from autopeft.messages import EPOCHS, TrainingSettings
+from autopeft.modules.base import Options
 from autopeft.modules.plan import full_options, price
 from autopeft.registry import MODULE_TYPES
 
 # Trainable parameters of the largest architectures are about ten to this power; it brings logarithms to 0..1.
 LARGEST = 8.0
+# Options beyond this are as good as this.
+MOST = 1e9
 
 
 class Features:
@@ -34,7 +37,7 @@ class Features:
         modules = [
             f"{name} {what}"
             for name, module_type in MODULE_TYPES.all().items()
-            for what in ("on", "size", "depth", *module_type.options)
+            for what in ("on", "size", "depth", *_numeric(module_type.options))
         ]
         training = [name.replace("_", " ") for name in (*TrainingSettings.model_fields, EPOCHS)]
         self.names = ["params", "layers", *layers, *geometry.site_names, *modules, *training, "stored"]
@@ -65,8 +68,17 @@ class Features:
             yield f"{name} size", math.log2(1 + sum(p.size for p in mine) / len(mine)) / 10
             yield f"{name} depth", (sum(p.layer for p in mine) / len(mine) + 0.5) / self._geometry.layers
             options = [full_options(placement) for placement in mine]
-            for option in options[0]:
-                yield f"{name} {option}", math.log2(1 + sum(float(one[option]) for one in options) / len(mine)) / 10
+            for option in _numeric(MODULE_TYPES.get(name).options):
+                mean = sum(_within_reason(one[option]) for one in options) / len(mine)
+                yield f"{name} {option}", math.copysign(math.log2(1 + abs(mean)), mean) / 10
+
+
+def _numeric(options: Options) -> list[str]:
+    return [option for option, default in options.items() if not isinstance(default, str)]
+
+
+def _within_reason(value: Scalar) -> float:
+    return float(min(max(value, -MOST), MOST))
 
 
 def _training(architecture: Architecture) -> Iterator[tuple[str, float]]:

@@ -27,18 +27,20 @@ class Curtain:
     def __init__(self, settings: Settings) -> None:
         suffix = r"\.(?:csv|tsv|jsonl|parquet)\b"
         self._uploads = re.compile(rf"(?:{re.escape(str(settings.home / 'uploads'))}/)?\.?({UPLOAD_ID}){suffix}")
-        self._places = [(str(settings.home), "AUTOPEFT_HOME"), (sys.prefix, "PYTHON")]
+        places = [(str(settings.home), "AUTOPEFT_HOME"), (sys.prefix, "PYTHON")]
         user = Path.home()
         if user != Path(user.anchor):
-            self._places.append((str(user), "~"))
-        places = (re.escape(json.dumps(place)[1:-1]) for place, _ in self._places)
-        self._telling = re.compile("|".join([UPLOAD_ID + suffix, *places]))
+            places.append((str(user), "~"))
+        # Of a whole path alone: a home of /data is no part of acme/dataset, of ../data or of /data.old.
+        self._places = [(re.compile(rf"(?<![\w.~-]){re.escape(place)}(?![\w-]|\.\w)"), name) for place, name in places]
+        in_json = (re.escape(json.dumps(place)[1:-1]) for place, _ in places)
+        self._telling = re.compile("|".join([UPLOAD_ID + suffix, *in_json]))
 
     def text(self, text: str) -> str:
         """Return the text with paths replaced."""
         text = self._uploads.sub(rf"{UPLOAD}\1", text)
         for place, name in self._places:
-            text = text.replace(place, name)
+            text = place.sub(name, text)
         return text
 
     def json(self, document: Any) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 from autopeft.architecture import Scalar
 from autopeft.errors import Problem
 from autopeft.geometry import SITE_NAMES, ModelGeometry
-from autopeft.modules import MODULE_TYPES
+from autopeft.modules import MODULE_TYPES, ModuleType
 from autopeft.modules.plan import option_problem
 from autopeft.space.dimensions import Choice, Dimension
 from autopeft.space.schema import SOLVED, Choose, Module, OptionValues, Sizes, SpaceDocument, TimesSize, TopLayers
@@ -55,39 +55,47 @@ def _module_misfits(path: str, name: str, module: Module, document: SpaceDocumen
     if module.gate == "placement" and isinstance(module.sites, Choose):
         yield Problem(f"{path}.gate", "placement", "chooses the sites already; list them without choose")
     for option, values in module.options.items():
-        defaults = [kind.options[option] for kind in types if option in kind.options]
-        if not defaults:
+        knowing = [kind for kind in types if option in kind.options]
+        if not knowing:
             yield Problem.unknown(f"{path}.options", option, {known for kind in types for known in kind.options})
-        problems = (_option_problem(f"{path}.options.{option}", default, values) for default in defaults)
+        problems = (_option_problem(f"{path}.options.{option}", kind, option, values) for kind in knowing)
         yield from dict.fromkeys(problem for problem in problems if problem)
 
 
-def _option_problem(path: str, default: Scalar, values: OptionValues) -> Problem | None:
+def _option_problem(path: str, kind: ModuleType, option: str, values: OptionValues) -> Problem | None:
     if isinstance(values, TimesSize):
-        wrong = option_problem(path, default, 1.0)
+        wrong = option_problem(path, kind, option, 1.0)
         return wrong and Problem(f"{path}.times_size", None, wrong.remedy)
     if not isinstance(values, list):
-        return option_problem(path, default, values)
-    problems = (option_problem(f"{path}.{index}", default, value) for index, value in enumerate(values))
+        return option_problem(path, kind, option, values)
+    problems = (option_problem(f"{path}.{index}", kind, option, value) for index, value in enumerate(values))
     return next((problem for problem in problems if problem), None)
 
 
 def _overlaps(document: SpaceDocument) -> Iterator[Problem]:
-    earlier: dict[tuple[str, str], list[str]] = {}  # the modules that put a type at a site
+    earlier: dict[tuple[str, str], list[str]] = {}  # the modules that take the place of a type at a site
     for name, module in document.modules.items():
-        places = list(itertools.product(module.types(name), module.site_names))
+        places = {
+            (_place_of(kind), site): kind for kind, site in itertools.product(module.types(name), module.site_names)
+        }
         others = dict.fromkeys(other for place in places for other in earlier.get(place, ()))
         clash = next((other for other in others if not _never_meet(document, name, other)), None)
         if clash is not None:
             shared = [place for place in places if clash in earlier.get(place, ())]
-            types, sites = (sorted(set(names)) for names in zip(*shared, strict=True))
-            remedy = f"puts {' and '.join(types)} where modules.{clash} puts it already; "
+            types, sites = sorted({places[place] for place in shared}), sorted({site for _, site in shared})
+            it = "it" if set(types) & set(document.modules[clash].types(clash)) else "another"
+            remedy = f"puts {' and '.join(types)} where modules.{clash} puts {it} already; "
             yield Problem(
                 f"modules.{name}.sites", ", ".join(sites), remedy + "give them other sites, or keep them apart"
             )
             continue  # one clash is enough: what is said of thousands of modules would not be read
         for place in places:
             earlier.setdefault(place, []).append(name)
+
+
+def _place_of(kind: str) -> str:
+    """Return what a module type shares its places with: itself, or all that go to keys and values."""
+    return "kv" if "kv" in MODULE_TYPES.get(kind).kinds else kind
 
 
 def _never_meet(document: SpaceDocument, one: str, two: str) -> bool:

@@ -57,11 +57,10 @@ def solve(
         wanted = [share_of(draft) for draft in open_ones]
     left = budget - fixed
     sizes = _sizes_within(lines, wanted, left, per_params)
-    total = sum(line.price(size) for line, size in zip(lines, sizes, strict=True))
-    if not _meets(fixed + total, budget):
-        return None
     chosen = iter(sizes)
-    return [next(chosen) if draft.size is None else draft.size for draft in drafts]
+    solved = [next(chosen) if draft.size is None else draft.size for draft in drafts]
+    total = sum(price(draft.at(size), geometry) for draft, size in zip(drafts, solved, strict=True))
+    return solved if _meets(total, budget) else None
 
 
 @dataclass(frozen=True)

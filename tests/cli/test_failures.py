@@ -163,6 +163,14 @@ def test_doctor_fails_where_nothing_can_be_kept(run, tmp_path, monkeypatch):
     assert outcome.code == 1 and "FAIL store: " in outcome.out and "FAIL data folder: " in outcome.out
 
 
+def test_doctor_goes_on_where_a_folder_cannot_even_be_looked_for(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOPEFT_HOME", str(tmp_path / ("long" * 100)))  # refused as a folder under a closed one is
+    monkeypatch.delenv("AUTOPEFT_DATABASE_URL", raising=False)
+    monkeypatch.setattr(doctor, "_RAY", "pass")
+    outcome = run("doctor")
+    assert outcome.code == 1 and "FAIL data folder: " in outcome.out and "Ray: starts" in outcome.out
+
+
 def test_main_leaves_by_sys_exit(monkeypatch):
     monkeypatch.setattr("sys.argv", ["autopeft", "--version"])
     with pytest.raises(SystemExit) as ended:

@@ -24,6 +24,7 @@ from autopeft.modules.attach import Attachment
 from autopeft.retrain import retrain
 from autopeft.tasks import load_task
 from autopeft.tasks.metrics import METRICS
+from workers.data import encode_split
 from workers.devices import pick_device, pick_dtype
 
 PARTS = ("holdout", "validation", "test")
@@ -202,7 +203,7 @@ def table_of(kind, folder):
             writer.writeheader()
             writer.writerows(rows)
     elif kind == "parquet":
-        path = folder / "rows.parquet"
+        path = folder / "ROWS.PARQUET"
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     else:
         path = folder / "rows.jsonl" if kind == "jsonl" else folder / "task"
@@ -210,7 +211,8 @@ def table_of(kind, folder):
         files = [path]
         if kind == "folder":
             path.mkdir()
-            files = [path / "train.jsonl", path / "dev.jsonl"]
+            files = [path / "Train.JSONL", path / "dev.jsonl"]
+            (path / "test.py").write_text("import this\n")  # no table, and no split
         for file in files:
             file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return TaskSpec(name=str(path))
@@ -228,6 +230,21 @@ def test_the_script_reads_and_cuts_files_as_autopeft_does(kind, make_recipe, tmp
         assert texts[0] == list(ours.first)
         assert texts[1:] == ([] if ours.second is None else [list(ours.second)])
         assert targets.tolist() == ours.targets.tolist()
+
+
+def test_the_script_tokenises_as_autopeft_does(make_recipe, tmp_path):
+    task = table_of("csv", tmp_path)
+    path = tmp_path / "rows.csv"
+    path.write_text(path.read_text().replace("two 3", "two [SEP] 3 [PAD]"))
+    (file,) = export(make_recipe("minilm", task, lora()), "script", None, tmp_path / "out")
+    script, tokenizer, data = runpy.run_path(str(file)), load_tokenizer("minilm"), load_task(task)
+    rows, ours = (
+        script["tokenise"](script["load_splits"]()["test"], tokenizer),
+        encode_split(data.test, tokenizer, 128),
+    )
+    assert [row["input_ids"] for row in rows] == list(ours.ids)
+    assert [row["token_type_ids"] for row in rows] == list(ours.segments)
+    assert {row["input_ids"].count(tokenizer.sep_token_id) for row in rows} == {2}
 
 
 def test_the_script_says_when_the_data_are_others(make_recipe, tmp_path, capsys):

@@ -1,5 +1,8 @@
 """The contract of a module type, held by every registered one at every site that it accepts in three families."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,8 +15,10 @@ from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
 from autopeft.modules.count import count_parameters
-from autopeft.modules.plan import full_options
+from autopeft.modules.plan import full_options, option_problem
+from autopeft.modules.prefix import Prefix
 from autopeft.modules.weights import head_parameters
+from autopeft.samplers.features import Features
 
 THREE = ("bert", "llama", "t5")
 TYPES = MODULE_TYPES.all()
@@ -51,13 +56,15 @@ def in_all_layers(geometry, module, site, options=PLAIN):
 
 
 def everything(geometry, options=PLAIN):
-    """Every module type at every site of every layer that it accepts, all at once."""
+    """Every module type at every site of every layer that it accepts, all at once; one type for keys and values."""
+    first = next(name for name, t in TYPES.items() if "kv" in t.kinds)
     return Architecture(
         tuple(
             p
             for module, module_type in TYPES.items()
             for site in geometry.site_names
             if geometry.find(site, geometry.layers - 1).kind in module_type.kinds
+            if module == first or "kv" not in module_type.kinds
             for p in in_all_layers(geometry, module, site, options if options in options_of(module) else PLAIN)
         )
     )
@@ -160,6 +167,53 @@ def test_the_count_is_the_formulas_and_that_of_what_is_attached(
     assert formula == count_parameters(architecture, geometry)
     assert formula == sum(parameter.numel() for parameter in attachment.modules.parameters())
     assert formula == sum(parameter.numel() for parameter in attachment.parameter_groups()[module])
+
+
+@at_every_place
+def test_the_count_is_linear_in_the_size(family, module, site, options, tiny_geometry):
+    if TYPES[module].sized:
+        geometry = tiny_geometry(family)
+        at, filled = geometry.site(site, geometry.layers - 1), TYPES[module].options | dict(options)
+        for size in (1, 7):
+            one, two, three = (TYPES[module].count(at, times * size, filled) for times in (1, 2, 3))
+            assert three - two == two - one > 0
+
+
+EXTREMES = {bool: (False, True), int: (1, 2**40), float: (-1e300, -1.0, 0.0, 1e-300, 1.0, 1e300), str: ("", "relu")}
+
+
+@pytest.mark.parametrize("module", TYPES)
+def test_every_value_that_an_option_may_have_is_seen_by_the_models_of_scores(module, tiny_geometry):
+    geometry = tiny_geometry("bert")
+    features, site = Features(geometry), next(s for s in geometry.sites if s.kind in TYPES[module].kinds)
+    for option, default in TYPES[module].options.items():
+        values = [v for v in EXTREMES[type(default)] if option_problem(option, TYPES[module], option, v) is None]
+        assert len(values) > 1
+        for value in values:
+            placement = Placement(module, site.name, site.layer, int(TYPES[module].sized) * 4, ((option, value),))
+            found = features.of(Architecture((placement,)))
+            assert len(found) == len(features.names) and all(map(math.isfinite, found))
+
+
+def test_options_that_are_text_and_numbers_below_zero_are_no_obstacle_to_the_models_of_scores(register, tiny_geometry):
+    options = {"activation": "relu", "shift": -0.5}
+    name = register("brand_new", replace(TYPES["bitfit"], options=options))
+    features = Features(tiny_geometry("bert"))
+    assert f"{name} shift" in features.names and f"{name} activation" not in features.names
+
+    def of(**options):
+        placement = Placement(name, "ffn.in", 0, 0, tuple(options.items()))
+        return dict(zip(features.names, features.of(Architecture((placement,))), strict=True))[f"{name} shift"]
+
+    assert of(shift=-4.0) < of() < of(shift=0.0) < of(shift=4.0) and of(activation="gelu") == of()
+
+
+@pytest.mark.parametrize("module", [name for name, t in TYPES.items() if "kv" in t.kinds])
+def test_a_type_for_keys_and_values_is_for_nothing_else_and_makes_prefixes(module):
+    assert TYPES[module].kinds == {"kv"}
+    for options in options_of(module):
+        site = Site("attention.kv", 0, "kv", "", "", 8, 8)
+        assert isinstance(TYPES[module].build(site, 4, TYPES[module].options | dict(options)), Prefix)
 
 
 @at_every_place

@@ -11,6 +11,7 @@ from autopeft.architecture import Architecture, Placement
 from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.count import count_parameters
+from autopeft.modules.plan import option_problem
 
 TYPES = MODULE_TYPES.all()
 BERT_BASE = BertConfig()
@@ -160,7 +161,13 @@ def test_pefts_630784_for_ia3_on_all_linears_scales_the_inputs_of_gate_and_up_on
 
 
 widths = st.integers(1, 40)
-option_values = {bool: st.booleans(), int: st.integers(1, 5), float: st.floats(0, 4), str: st.text(max_size=3)}
+option_values = {bool: st.booleans(), int: st.integers(1, 5), float: st.floats(-4, 4), str: st.text(max_size=3)}
+
+
+def values_of(module_type, option):
+    """Values that the option may have, none of them so small that its inverse is infinite."""
+    values = option_values[type(module_type.options[option])].filter(lambda v: v == 0 or abs(v) > 1e-9)
+    return values.filter(lambda value: option_problem(option, module_type, option, value) is None)
 
 
 @st.composite
@@ -173,7 +180,7 @@ def built_anywhere(draw):
         in_width = out_width
     site = Site("site", 0, kind, "", "", in_width, out_width)
     size = draw(st.integers(1, 50)) if module_type.sized else 0
-    options = {name: draw(option_values[type(default)]) for name, default in module_type.options.items()}
+    options = {name: draw(values_of(module_type, name)) for name in module_type.options}
     return module_type, site, size, options
 
 
@@ -189,10 +196,56 @@ def test_the_formula_is_the_count_of_the_module_on_meta_and_nothing_of_it_is_rea
 
 @given(built_anywhere())
 def test_the_learning_rate_is_above_zero_and_never_rises_with_the_size(built):
-    module_type, site, size, _ = built
-    rate = module_type.learning_rate(site, size)
-    assert 0 < rate < float("inf")
-    assert module_type.learning_rate(site, 2 * size) <= rate
+    module_type, site, size, options = built
+    assert 0 < module_type.learning_rate(site, size, options) < float("inf")
+    default = module_type.options
+    assert module_type.learning_rate(site, 2 * size, default) <= module_type.learning_rate(site, size, default)
+
+
+MATRIX_RATES = {  # at the width of the measurement, by type and size
+    ("lora", 1): 1e-2,
+    ("lora", 8): 5e-3,
+    ("lora", 32): 2.5e-3,
+    ("serial_adapter", 1): 2e-2,
+    ("serial_adapter", 48): 5e-3,
+    ("parallel_adapter", 1): 1e-2,
+    ("parallel_adapter", 48): 3e-3,
+    ("low_rank_adapter", 48): 5e-3,
+}
+VECTOR_RATES = {("prefix", 10): 1e-1, ("bitfit", 0): 4e-3, ("ia3", 0): 2e-2, ("layer_norm", 0): 2e-2}
+
+
+@pytest.mark.parametrize("width", [384, 768, 4096])
+@pytest.mark.parametrize(("name", "size"), MATRIX_RATES | VECTOR_RATES)
+def test_with_default_options_the_learning_rate_is_the_measured_one(name, size, width):
+    site = Site("site", 0, min(TYPES[name].kinds), "", "", width, width)
+    wanted = VECTOR_RATES.get((name, size)) or MATRIX_RATES[name, size] * 384 / width
+    assert TYPES[name].learning_rate(site, size, TYPES[name].options) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "factors"),
+    [
+        ("parallel_adapter", "scale", {1.0: 4, 4.0: 1, 8.0: 0.5}),
+        ("lora", "alpha", {0.0: 1, 4.0: 4, 16.0: 1, 32.0: 0.5}),
+    ],
+)
+def test_the_learning_rate_falls_as_an_option_multiplies_the_output(name, option, factors):
+    site = Site("site", 0, min(TYPES[name].kinds), "", "", 384, 384)
+    rates = {value: TYPES[name].learning_rate(site, 8, TYPES[name].options | {option: value}) for value in factors}
+    measured = TYPES[name].learning_rate(site, 8, TYPES[name].options)
+    assert {value: rate / measured for value, rate in rates.items()} == factors
+    # A step of B, or of W_up, which start at zero, moves the output as far whatever the option is.
+    x, moved = torch.ones(3, 384), []
+    for value, rate in rates.items():
+        torch.manual_seed(0)
+        delta = TYPES[name].build(site, 8, TYPES[name].options | {option: value})
+        up = delta.b if name == "lora" else delta.bottleneck.up.weight
+        with torch.no_grad():
+            up += rate
+            moved.append(delta(x, torch.zeros(3, 384)))
+    for other in moved[1:]:
+        torch.testing.assert_close(other, moved[0])
 
 
 @given(built_anywhere())

@@ -50,7 +50,7 @@ def test_normalising_keeps_training_and_quantisation_and_changes_nothing_the_sec
         (place("lora", "ffn.in", 0, 4, alpha=8), place("lora", "ffn.in", 0, 4)),
         (place("lora", "ffn.in", 0, 4, alpha=8.0, gate=True), place("lora", "ffn.in", 0, 4, gate=True, alpha=0)),
         (place("lora", "ffn.in", 0, 4, alpha=-0.0), place("lora", "ffn.in", 0, 4)),
-        (place("parallel_adapter", "ffn", 0, 4, scale=-0.0), place("parallel_adapter", "ffn", 0, 4, scale=0)),
+        (place("prefix", "attention.kv", 0, 4, std=-0.0), place("prefix", "attention.kv", 0, 4, std=0)),
         (place("low_rank_adapter", "ffn", 0, 4, rank=1), place("low_rank_adapter", "ffn", 0, 4, gate=False)),
     ],
 )
@@ -100,10 +100,14 @@ def test_a_prefix_is_refused_where_the_family_has_no_place_for_it(tiny_geometry)
 @pytest.mark.parametrize(
     ("module", "site", "option", "value", "wanted"),
     [
-        ("lora", "ffn.in", "alpha", "16", "a finite number"),
-        ("lora", "ffn.in", "alpha", True, "a finite number"),
-        ("lora", "ffn.in", "alpha", float("nan"), "a finite number"),
-        ("lora", "ffn.in", "alpha", float("inf"), "a finite number"),
+        ("lora", "ffn.in", "alpha", "16", "a finite number of 0 or more"),
+        ("lora", "ffn.in", "alpha", True, "a finite number of 0 or more"),
+        ("lora", "ffn.in", "alpha", float("nan"), "a finite number of 0 or more"),
+        ("lora", "ffn.in", "alpha", float("inf"), "a finite number of 0 or more"),
+        ("lora", "ffn.in", "alpha", -16, "a finite number of 0 or more"),
+        ("prefix", "attention.kv", "std", -0.02, "a finite number of 0 or more"),
+        ("parallel_adapter", "ffn", "scale", -4.0, "a finite number above 0"),
+        ("parallel_adapter", "ffn", "scale", 0, "a finite number above 0"),
         ("low_rank_adapter", "ffn", "rank", 0, "a whole number of 1 or more"),
         ("low_rank_adapter", "ffn", "rank", -1, "a whole number of 1 or more"),
         ("low_rank_adapter", "ffn", "rank", 2.0, "a whole number of 1 or more"),
@@ -113,10 +117,19 @@ def test_a_prefix_is_refused_where_the_family_has_no_place_for_it(tiny_geometry)
         ("serial_adapter", "ffn", "bias", "false", "true or false"),
     ],
 )
-def test_an_option_of_another_type_is_refused(module, site, option, value, wanted, tiny_geometry):
+def test_a_value_that_an_option_cannot_have_is_refused(module, site, option, value, wanted, tiny_geometry):
     architecture = Architecture((place(module, site, 0, 4, **{option: value}),))
     (problem,) = problems_of(architecture, tiny_geometry("bert"))
     assert problem == f"{module}.options.{option} = {value!r}: must be {wanted}"
+
+
+def test_keys_and_values_take_one_module(tiny_geometry, second_prefix):
+    both = Architecture(tuple(place(name, "attention.kv", 1, 4) for name in ("prefix", second_prefix)))
+    assert problems_of(both, tiny_geometry("bert")) == [
+        "modules at attention.kv = 'prefix, second': it takes one module; keep one of them"
+    ]
+    apart = Architecture((place("prefix", "attention.kv", 0, 4), place(second_prefix, "attention.kv", 1, 4)))
+    assert normalise(apart, tiny_geometry("bert")) == apart
 
 
 @pytest.mark.parametrize("name", [name for name, module_type in TYPES.items() if module_type.sized])

@@ -33,7 +33,7 @@ def make_row(params, score, parts=(), name=None, std=0.004, baseline=None):
     )
 
 
-def make_answer(rows, name="trec on MiniLM", state="complete", metric="accuracy"):
+def make_answer(rows, name="trec on MiniLM", state="done", metric="accuracy"):
     front = [rows[i] for i in non_dominated([row.point for row in rows])]
     return Answer(
         search="s1",

@@ -134,8 +134,8 @@ def test_an_architecture_is_drawn_from_the_top_layer_down(typical):
 @pytest.mark.parametrize(
     ("state", "std", "said"),
     [
-        ("complete", 0.1, "confirmed over 3 seeds on validation"),
-        ("complete", None, "proxy scores, not confirmed"),
+        ("done", 0.1, "confirmed over 3 seeds on validation"),
+        ("done", None, "proxy scores, not confirmed"),
         ("running", None, "proxy scores, not confirmed  ·  search running"),
     ],
 )

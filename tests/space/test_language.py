@@ -4,11 +4,13 @@ import itertools
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from autopeft.architecture import Placement
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture
+from autopeft.modules import MODULE_TYPES
 from autopeft.modules.count import count_parameters
 from autopeft.modules.plan import price
 from autopeft.space import Choice, Integers, Range
@@ -65,6 +67,12 @@ def test_a_type_without_a_size_among_types_with_one_leaves_the_size_out():
     space = space_of({"any": {**QUERY, "type": ["lora", "ia3"], "size": [4, 8]}}, BERT)
     assert {p.size for p in space.decode({"any.type": "ia3", "any.size": 8}).placements} == {0}
     assert {p.size for p in space.decode({"any.type": "lora", "any.size": 8}).placements} == {8}
+
+
+def test_an_option_that_would_turn_the_output_round_is_refused():
+    entry = {"sites": ["ffn"], "size": [8], "options": {"scale": [-4.0, 4.0]}}
+    with pytest.raises(InvalidInput, match=r"adapter.options.scale.0 = -4.0: must be a finite number above 0"):
+        space_of({"parallel_adapter": entry}, BERT)
 
 
 def test_an_option_that_one_of_the_types_refuses_is_refused():
@@ -345,6 +353,14 @@ def test_solved_sizes_follow_the_trend_where_sizes_are_shared_out():
 # -- budgets
 
 
+def test_sizes_of_a_type_whose_count_is_not_linear_are_not_said_to_meet_a_budget_that_they_miss(register):
+    name = register("square", replace(MODULE_TYPES.get("lora"), count=lambda site, size, options: size**2))
+    for budget, found in ((12, (12, 1)), (12 * 2500, None)):
+        space = space_of({name: {**QUERY, "size": "solved"}}, BERT, budget=budget)
+        architecture = space.decode({})
+        assert (architecture and (space.params(architecture), architecture.placements[0].size)) == found
+
+
 def made_up_modules(rng):
     candidates = {
         "lora": {"sites": rng.sample(["attention.query", "attention.value", "ffn.in", "ffn.out"], 2)},
@@ -539,6 +555,14 @@ def test_two_entries_of_one_type_share_a_site_if_they_are_kept_apart():
     )
     space = space_of(modules, BERT, constraints={"apart": [["broad", "deep"]]})
     assert {len(a.placements) for a in map(space.decode, space.points()) if a is not None} == {12, 24}
+
+
+def test_two_types_for_keys_and_values_share_a_site_if_they_are_kept_apart(second_prefix):
+    modules = {name: {"sites": ["attention.kv"], "size": [2], "gate": "network"} for name in ("prefix", second_prefix)}
+    with pytest.raises(InvalidInput, match=r"puts second where modules.prefix puts another already; give them other"):
+        space_of(modules, BERT)
+    space = space_of(modules, BERT, constraints={"apart": [["prefix", second_prefix]]})
+    assert {a.module_types for a in map(space.decode, space.points()) if a is not None} == {("prefix",), ("second",)}
 
 
 def test_forbidden_combinations_are_left_out():

@@ -238,7 +238,7 @@ def test_an_exponent_without_a_point_is_a_number(tmp_path):
         ),
         (
             {"lora": {"sites": ["ffn.in"], "size": [1], "options": {"alpha": [1, "high"]}}},
-            "mine.yaml: modules.lora.options.alpha.1 = 'high': must be a finite number",
+            "mine.yaml: modules.lora.options.alpha.1 = 'high': must be a finite number of 0 or more",
         ),
         (
             {"lora": {"sites": ["ffn.in"], "size": [1], "options": {"alhpa": [1, 2]}}},

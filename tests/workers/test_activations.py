@@ -163,6 +163,13 @@ def test_the_first_token_alone_gives_the_same_logits_and_gradients(
             torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
 
 
+def test_the_gate_of_any_type_for_keys_and_values_needs_all_tokens(tiny_model, tiny_geometry, second_prefix):
+    for options in options_of("prefix"):
+        architecture = Architecture((Placement(second_prefix, "attention.kv", 1, 4, options),))
+        with attach(tiny_model, tiny_geometry, "bert", architecture) as attachment:
+            assert FirstToken(attachment).possible == (not options)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_whose_head_reads_the_first_token_are_shortened(tiny_model, tiny_geometry, tiny_config, family):
     with attach(tiny_model, tiny_geometry, family) as attachment:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import processors
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from autopeft.base_models import load_tokenizer
 from autopeft.tasks import Split, load_task
 from workers.data import WINDOW, EncodedSplit, encode_split, encode_task
 
@@ -139,6 +140,45 @@ def test_a_text_of_no_token_is_one_of_padding(model_folder):
     encoded = encode_split(texts([" ", "w1"]), bare, 8)
     assert encoded.ids[0] == [encoded.pad_id]
     assert encoded.batch([0]).inputs["attention_mask"].tolist() == [[1]]
+
+
+def in_tokens(tokenizer, first, second=None):
+    encoded = encode_split(texts(first, second), tokenizer, 32)
+    assert encoded.segments is None or [*map(len, encoded.segments)] == [*map(len, encoded.ids)]
+    return [tokenizer.convert_ids_to_tokens(ids) for ids in encoded.ids]
+
+
+def test_a_text_that_holds_a_special_token_does_not_become_one(tokenizer):
+    names = sorted({tokenizer.sep_token, tokenizer.cls_token, tokenizer.pad_token})
+    (row,) = in_tokens(tokenizer, [f"w1 {' '.join(names)} w2"])
+    assert [token for token in row if token in names] == [tokenizer.cls_token, tokenizer.sep_token]
+
+
+def t5_tokenizer(pad="<pad>"):
+    """As T5's: its special tokens are pieces, and the likeliest."""
+    pieces = [(pad, 0.0), ("</s>", 0.0), ("<unk>", 0.0)] + [(letter, -5.0) for letter in "▁abcdes</>"]
+    made = Tokenizer(models.Unigram(pieces, unk_id=2))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B:1 </s>:1", special_tokens=[("</s>", 1)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", pad_token=pad, unk_token="<unk>")
+
+
+def test_t5_ends_every_text_once_whatever_the_text_holds():
+    held = ["a</s>b </s>", "<pad> a", "a é"]
+    for rows in (in_tokens(t5_tokenizer(), held), in_tokens(t5_tokenizer(), ["a"] * 3, held)):
+        assert len({row.count("</s>") for row in rows}) == 1
+        assert all(row[-1] == "</s>" and "<pad>" not in row for row in rows)
+        assert "<unk>" in rows[2] and "b" in rows[0]
+
+
+def test_text_that_holds_no_special_token_is_tokenised_as_the_tokeniser_does_it(tokenizer):
+    of_words = [" ".join(f"w{(i * j) % 40}" for j in range(1, 9)) + " é <b> [x]!" for i in range(50)]
+    for made in (tokenizer, load_tokenizer("minilm"), t5_tokenizer(), t5_tokenizer(pad="!")):
+        assert (
+            encode_split(texts(of_words), made, 16).ids == made(of_words, truncation=True, max_length=16)["input_ids"]
+        )
 
 
 def test_a_regressions_training_targets_have_mean_zero_and_deviation_one_and_others_their_own_units(

@@ -10,6 +10,7 @@ from autopeft.architecture import Architecture, Placement
 from autopeft.messages import Fidelity, TrainingSettings
 from autopeft.modules import MODULE_TYPES
 from autopeft.modules.attach import Attachment
+from autopeft.modules.plan import full_options
 from tests.workers.conftest import lora
 from workers.data import EncodedSplit
 from workers.training import HEAD_RATE, Loop, TrainingStopped, rated, schedule, train
@@ -111,25 +112,28 @@ def test_the_recipes_rate_goes_before_the_module_types(attach):
     site = plain.geometry.site("attention.query", 0)
     heads = len(plain.head)
     head = HEAD_RATE * 384 / 32
-    assert rates(plain) == [(heads, head), (8, own.learning_rate(site, 4))]
+    assert rates(plain) == [(heads, head), (8, own.learning_rate(site, 4, own.options))]
     assert rates(plain, learning_rate=0.1) == [(heads, head), (8, 0.1)]
     assert rates(plain, head_learning_rate=0.2)[0] == (heads, 0.2)
 
 
-def test_module_types_sizes_and_widths_have_rates_of_their_own(attach):
+def test_module_types_sizes_widths_and_options_have_rates_of_their_own(attach):
     placements = (
         Placement("lora", "attention.query", 0, 16),
         Placement("lora", "ffn.out", 0, 16),
+        Placement("lora", "ffn.out", 1, 16, (("alpha", 16.0),)),
         Placement("lora", "attention.key", 1, 64),
         Placement("prefix", "attention.kv", 1, 2),
         Placement("ia3", "ffn.hidden", 0),
     )
     attachment = attach(Architecture(placements))
     wanted = {
-        p.key: MODULE_TYPES.get(p.module).learning_rate(attachment.geometry.site(p.site, p.layer), p.size)
+        p.key: MODULE_TYPES.get(p.module).learning_rate(
+            attachment.geometry.site(p.site, p.layer), p.size, full_options(p)
+        )
         for p in placements
     }
-    assert len(set(wanted.values())) == 5
+    assert len(set(wanted.values())) == 6
     found = {
         id(parameter): group["lr"] for group in rated(attachment, TrainingSettings()) for parameter in group["params"]
     }
