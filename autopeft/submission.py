@@ -367,6 +367,7 @@ def _facts(plan: Plan, task: TaskData) -> dict[str, Any]:
             "test": len(task.test),
         },
         "base_parameters": plan.base_parameters,
+        "layers": plan.space.geometry.layers,
         "versions": package_versions(),
     }
 

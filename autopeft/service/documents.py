@@ -48,6 +48,7 @@ def _document(record: SearchRecord, counts: Mapping[str, int], latest: Event | N
         "caps": spec.caps,
         "metric": record.facts["metric"],
         "base_parameters": record.facts["base_parameters"],
+        "layers": record.facts.get("layers"),  # not known of searches that were stored before it was
         "submitter": record.submitter,
         "served": record.served,
         "owner": record.owner,

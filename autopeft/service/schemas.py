@@ -139,6 +139,7 @@ class SearchDocument(BaseModel):
     caps: dict[str, str]
     metric: str
     base_parameters: int
+    layers: int | None
     submitter: str | None
     served: bool
     owner: str | None

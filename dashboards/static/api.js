@@ -1,6 +1,8 @@
-/** The service, as the page asks it. */
+/** The service, as the page asks it; the window hears of `unauthorised` when it does not know who asks. */
 
 const ROOT = "/api/v1";
+/** Where a session begins and ends. */
+export const SESSION = "/session";
 
 /** What the service refused, or that it did not answer: `status` 0. */
 export class ApiError extends Error {
@@ -60,6 +62,8 @@ async function send(method, path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0);
   }
+  // A token that is refused where one signs in is told there.
+  if (response.status === 401 && path !== SESSION) window.dispatchEvent(new Event("unauthorised"));
   if (!response.ok) throw await refusal(response);
   return response;
 }

@@ -1,7 +1,8 @@
 /** Routes, the session, and what every view has in common. */
 
-import { get, remove } from "./api.js";
+import { SESSION, get, remove } from "./api.js";
 import { h, replace } from "./dom.js";
+import { closeDialogs } from "./parts/dialogs.js";
 import { failure, loading } from "./parts/notices.js";
 import { signIn } from "./views/sign_in.js";
 
@@ -39,11 +40,17 @@ function announce(text) {
   announcer.textContent = text;
 }
 
-/** Show the view that the address names; a view is left by aborting its signal. */
-async function show() {
+/** End what the view that is there does, close what it has opened, and return the signal of what comes in its place. */
+function leave() {
   leaving.abort();
   leaving = new AbortController();
-  const { signal } = leaving;
+  closeDialogs();
+  return leaving.signal;
+}
+
+/** Show the view that the address names. */
+async function show() {
+  const signal = leave();
   const route = parseRoute(location.hash);
   markCurrent(route.name);
   document.title = `${(VIEWS[route.name] ?? { title: "Not found" }).title} · AutoPEFT`;
@@ -62,24 +69,25 @@ async function open(route, signal) {
   const view = VIEWS[route.name];
   if (!view) throw Object.assign(new Error("There is no such page."), { status: 404 });
   const { render } = await import(view.module);
-  await render({ ...route, main, signal, announce, fail: (error) => fail(error, signal), may });
+  await render({ ...route, main, signal, announce, fail: (error) => fail(error, signal), may, me });
 }
 
+/** Say in the place of a view that it failed; of one that was left nothing is said. */
 function fail(error, signal) {
-  if (error.name === "AbortError") return;
-  if (error.status === 401) {
-    askForToken();
-    return;
-  }
+  if (signal.aborted || error.name === "AbortError") return;
+  const left = leave();
   replace(main, failure(error, show));
   focusHeading();
   if (error.status === 0 || error.status === 503) {
     const timer = setTimeout(show, 1000 * (error.retryAfter ?? 5));
-    signal.addEventListener("abort", () => clearTimeout(timer));
+    left.addEventListener("abort", () => clearTimeout(timer));
   }
 }
 
 function askForToken() {
+  // Several requests may be refused at once; what is being typed stays.
+  if (main.querySelector("#token")) return;
+  leave();
   me = null;
   showSession();
   document.title = "Sign in · AutoPEFT";
@@ -100,8 +108,12 @@ function showSession() {
 }
 
 async function signOut() {
-  await remove("/session");
-  askForToken();
+  try {
+    await remove(SESSION);
+    askForToken();
+  } catch (error) {
+    fail(error, leaving.signal);
+  }
 }
 
 function markCurrent(name) {
@@ -123,4 +135,5 @@ function focusHeading() {
 
 document.getElementById("skip").addEventListener("click", () => main.focus());
 window.addEventListener("hashchange", show);
+window.addEventListener("unauthorised", askForToken);
 show();

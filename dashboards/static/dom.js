@@ -46,6 +46,30 @@ export function replace(element, ...children) {
   return element;
 }
 
+/**
+ * As {@link replace}, for what is rebuilt while somebody is at it.
+ *
+ * Nothing is touched where nothing would change. Else the keyboard stays on what has the same id, label or data, or goes
+ * to the table where that is gone, and a frame stays as far as it was scrolled.
+ */
+export function refill(element, ...children) {
+  const fresh = replace(element.cloneNode(false), ...children);
+  if (fresh.isEqualNode(element)) return element;
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const lefts = framesOf(element).map((frame) => frame.scrollLeft);
+  element.replaceChildren(...fresh.childNodes);
+  framesOf(element).forEach((frame, index) => (frame.scrollLeft = lefts[index] ?? 0));
+  if (focused) (element.querySelector(selectorOf(focused)) ?? framesOf(element)[0])?.focus({ preventScroll: true });
+  return element;
+}
+
+const framesOf = (element) => [...element.querySelectorAll(".scroll")];
+
+function selectorOf(element) {
+  const telling = [...element.attributes].filter(({ name }) => name === "id" || name === "aria-label" || name.startsWith("data-"));
+  return telling.length ? element.localName + telling.map(({ name, value }) => `[${name}="${CSS.escape(value)}"]`).join("") : ".scroll";
+}
+
 let last = 0;
 
 /** Return an id that no other element has. */

@@ -153,6 +153,18 @@ def page(watched) -> Page:
 
 
 @pytest.fixture
+def hurried(page) -> Page:
+    """A page that waits for a twentieth of the time between two looks."""
+    page.add_init_script(
+        """for (const name of ["setTimeout", "setInterval"]) {
+            const wait = window[name];
+            window[name] = (work, milliseconds) => wait(work, milliseconds / 20);
+        }"""
+    )
+    return page
+
+
+@pytest.fixture
 def visit(page):
     """``visit(route)``: the page at that route, when its heading is there."""
 

@@ -20,6 +20,7 @@ from autopeft.stored import read_answer, to_entry
 from autopeft.submission import make_plan
 
 SECONDS = 4.2
+SUBMISSION = Submission("local", None, "")
 _spec = {"model": "minilm", "executor": "inline", "sampler": "random", "confirm": 3, "budget": "36"}
 REASONS = (
     ("diverged", "the loss was not finite at step 12"),
@@ -39,16 +40,17 @@ def _facts(plan_of):
         "metric": "accuracy",
         "rows": {"train": 2000, "holdout": 500, "validation": 500, "test": 500},
         "base_parameters": plan.base_parameters,
+        "layers": plan.space.geometry.layers,
         "versions": {"torch": "2.13.0"},
         "first": [],
     }
 
 
-def create(store: Store, name: str, **changes) -> SearchRecord:
-    """Store a search that nobody works on."""
+def create(store: Store, name: str, submission: Submission | None = SUBMISSION, **changes) -> SearchRecord:
+    """Store a search that nobody works on; without a submission, as the command line does."""
     spec = SearchSpec.model_validate({**_spec, **changes, "name": name})
     facts = {**_facts(_default_plan), "first": []}
-    return store.create(spec, facts, Submission("local", None, ""))
+    return store.create(spec, facts, submission)
 
 
 def _default_plan():
@@ -72,11 +74,12 @@ class Work:
         self.numbers = count()
         store.set_state(self.record, "running")
 
-    def train(self, trials: int) -> None:
-        """Finish so many more trials; now and then one fails or is stopped early."""
+    def train(self, trials: int) -> int:
+        """Finish so many more trials, and return how many are; now and then one fails or is stopped early."""
         for _ in range(trials):
             self._finish(self._start())
             self._report("search", self._finished(), self.plan.budget.trials)
+        return self._finished()
 
     def begin(self) -> None:
         """Leave one more trial running."""

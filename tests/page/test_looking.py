@@ -59,6 +59,23 @@ def test_pointing_at_a_mark_draws_its_architecture_with_its_scores(visit, api):
     assert {cell.inner_text() for cell in sizes.all()} == {str(one.get("size") or "■") for one in placements}
 
 
+def test_a_drawing_has_every_layer_of_the_model_and_says_what_its_sites_are(page, api):
+    front = api.get("/searches/small/front").json()
+    for row in front["front"] + front["baselines"]:
+        for placement in row["architecture"]["placements"]:
+            placement["layers"] = [0]
+    page.route("**/api/v1/searches/*/front", lambda route: route.fulfill(json=front))
+    page.route(
+        "**/api/v1/searches/*/trials?*", lambda route: route.fulfill(json={"trials": [], "next": None, "total": 0})
+    )
+    page.goto("/#/searches/small")
+    layers = page.locator(".details table.drawing tbody th")
+    expect(layers).to_have_text(["0", f"1–{api.get('/searches/small').json()['layers'] - 1}"])
+    drawn = next(row for row in front["front"] if row["trial"] == front["pick"]["knee"])
+    for placement in drawn["architecture"]["placements"]:
+        expect(page.locator(".details")).to_contain_text(f"={placement['site']}")
+
+
 def test_the_keyboard_walks_along_the_front_and_opens_a_trial(visit, api):
     page = visit("/searches/reviews")
     front = api.get("/searches/reviews/front").json()
@@ -95,8 +112,11 @@ def test_trials_are_sorted_filtered_and_paged_by_the_service(visit, api):
     expect(page.get_by_text("1–25 of 34 trials")).to_be_visible()
     page.get_by_role("button", name="Next").click()
     expect(page.get_by_text("26–34 of 34 trials")).to_be_visible()
+    sorter = trials.get_by_role("button", name="Parameters")
+    height = sorter.bounding_box()["height"]
     trials.get_by_role("button", name="Parameters").click()
     expect(trials.get_by_role("columnheader", name="Parameters")).to_have_attribute("aria-sort", "ascending")
+    assert sorter.bounding_box()["height"] == height
     trials.get_by_role("button", name="Parameters").click()
     expect(trials.get_by_role("columnheader", name="Parameters")).to_have_attribute("aria-sort", "descending")
     largest = api.get("/searches/reviews/trials?sort=params&order=desc&limit=1").json()["trials"][0]
@@ -176,6 +196,10 @@ def test_two_searches_are_compared_in_one_plot_and_by_what_differs(visit):
     expect(request.get_by_role("row", name=re.compile("^max params"))).to_contain_text("1%")
     expect(request.get_by_role("row", name=re.compile("^model"))).to_have_count(0)
     expect(page.get_by_role("region", name="Results")).to_contain_text("Hypervolume of the baselines")
+    page.route("**/api/v1/searches?*", lambda route: route.fulfill(json={"searches": [], "next": None}))
+    page.reload()
+    expect(page.get_by_label("First search").locator("option:checked")).to_have_text("reviews (done)")
+    expect(page.get_by_label("Second search").locator("option:checked")).to_have_text("small (done)")
 
 
 def test_a_search_without_any_trial_says_what_it_waits_for(visit):

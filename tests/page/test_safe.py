@@ -160,7 +160,7 @@ def test_the_keyboard_alone_goes_from_the_list_to_a_search_and_on(visit):
     assert page.evaluate("getComputedStyle(document.querySelector('.mark:focus .halo')).strokeWidth") == "3px"
 
 
-def test_the_page_is_told_apart_by_its_title_and_news_are_read_out(visit, filled):
+def test_the_page_is_told_apart_by_its_title_and_news_are_read_out(hurried, visit, filled):
     work = filled.work("told", budget="10")
     work.train(1)
     page = visit("/searches/told", "told")

@@ -14,6 +14,11 @@ export function openDialog(title, ...children) {
   return dialog;
 }
 
+/** Close what is open, as when the view that opened it is left. */
+export function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+}
+
 /**
  * Ask before something is done.
  *

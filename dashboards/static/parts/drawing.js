@@ -9,11 +9,13 @@ const SHORT = { query: "q", key: "k", value: "v", output: "o", hidden: "hid", fi
 
 export const moduleName = (module) => NAMES[module] ?? words(module);
 
-/** Return the layers of an architecture's placements, ascending. */
-export const layersOf = (architecture) => (architecture?.placements ?? []).flatMap((group) => group.layers);
+const layersOf = (architecture) => (architecture?.placements ?? []).flatMap((group) => group.layers);
+
+/** Return the number of layers of a search's model; of one that was stored without it, as many as `rows` reach. */
+export const depthOf = (search, rows) => search.layers ?? 1 + Math.max(-1, ...rows.flatMap((row) => layersOf(row.architecture)));
 
 /**
- * Return a table of layers by modules; layers that are alike share a row.
+ * Return a table of layers by modules, and what its short names of sites stand for; layers that are alike share a row.
  *
  * `depth` is the number of layers of the model.
  */
@@ -22,11 +24,19 @@ export function drawing(architecture, depth) {
   if (!groups.length) return h("p", { class: "muted" }, "No modules: the task head alone is trained.");
   const places = placesOf(groups);
   const rows = alikeRows(places, depth);
-  return h(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Drawing: layers by modules" },
-    h("table", { class: "drawing" }, h("caption", { class: "unseen" }, "Sizes of the modules in each layer"), head(places), h("tbody", {}, rows.map(({ label, cells }) => row(label, places, cells)))),
-  );
+  return [
+    h(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Drawing: layers by modules" },
+      h("table", { class: "drawing" }, h("caption", { class: "unseen" }, "Sizes of the modules in each layer"), head(places), h("tbody", {}, rows.map(({ label, cells }) => row(label, places, cells)))),
+    ),
+    legend(places),
+  ];
+}
+
+function legend(places) {
+  const names = [...new Set(places.map(({ site }) => site))].filter((site) => shortSite(site) !== site).map((site) => `${shortSite(site)}=${site}`);
+  return names.length ? h("p", { class: "muted small" }, names.join(", ")) : null;
 }
 
 /** Places (module and site), each with its size by layer. */

@@ -1,7 +1,7 @@
 /** The trials that failed, and why. */
 
 import { get, searchPath, withQuery } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, refill } from "../dom.js";
 import { count, plural } from "../format.js";
 import { alertBox, section } from "./notices.js";
 import { table } from "./tables.js";
@@ -28,15 +28,12 @@ export class Failures {
     try {
       this.show(await get(withQuery(searchPath(this.search.id, "/trials"), { state: "failed", limit: MOST }), this.signal));
     } catch (error) {
-      if (error.name !== "AbortError") replace(this.element, alertBox(error));
+      if (error.name !== "AbortError") refill(this.element, alertBox(error));
     }
   }
 
   show({ trials, total }) {
-    const shown = trials.map((trial) => `${trial.trial} ${trial.reason}`).join();
-    if (shown === this.shown) return;
-    this.shown = shown;
-    replace(this.element, trials.length ? section("Failures", h("p", { class: "muted" }, this.sum(trials, total)), this.table(trials)) : null);
+    refill(this.element, trials.length ? section("Failures", h("p", { class: "muted" }, this.sum(trials, total)), this.table(trials)) : null);
   }
 
   sum(trials, total) {
@@ -49,7 +46,7 @@ export class Failures {
   table(trials) {
     const columns = [
       { title: "Trial", number: true, cell: (trial) => count(trial.trial) },
-      { title: "Architecture", header: true, wide: true, cell: (trial) => h("button", { type: "button", class: "link", on: { click: () => this.onOpen(trial.trial) } }, trial.name) },
+      { title: "Architecture", header: true, wide: true, cell: (trial) => h("button", { type: "button", class: "link", "data-failed": trial.trial, on: { click: () => this.onOpen(trial.trial) } }, trial.name) },
       { title: "Reason", cell: (trial) => String(trial.reason ?? "").replaceAll("_", " ") },
       { title: "Detail", wide: true, cell: (trial) => trial.detail },
     ];

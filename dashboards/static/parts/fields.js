@@ -2,7 +2,7 @@
 
 import { freshId, h, replace } from "../dom.js";
 
-const UNITS = [["", "trials"], ["m", "minutes"], ["h", "hours"], ["s", "seconds"], ["gpu-h", "GPU hours"]];
+const UNITS = [["", "trials"], ["m", "minutes"], ["h", "hours"], ["s", "seconds"]];
 const MAKERS = { text, task: text, words, number, select, check, choices, budget };
 
 /** Return a field: `{element, read(), set(value), problems(texts), input}`. */
@@ -60,7 +60,7 @@ function choices({ choices: offered, always, key }, value, id) {
 }
 
 function budget({ key }, value, id) {
-  const [, amount = "40", unit = ""] = /^([\d.]+)(s|m|h|gpu-h)?$/.exec(String(value)) ?? [];
+  const [, amount = "40", unit = ""] = /^([\d.]+)(s|m|h)?$/.exec(String(value)) ?? [];
   const input = h("input", { id, name: key, type: "number", min: 0, step: "any", value: amount });
   const units = h("select", { id: `${id}-unit`, name: `${key}-unit`, "aria-label": "Unit of the budget" }, UNITS.map(([name, said]) => h("option", { value: name, selected: name === unit }, said)));
   return { input, element: h("div", { class: "joined" }, input, units), read: () => `${input.value}${units.value}` };

@@ -1,8 +1,8 @@
 /** The front of a search: the plot, the architecture that is looked at, and the same as a table. */
 
-import { h, replace } from "../dom.js";
+import { h, refill } from "../dom.js";
 import { count, measure, params, percent, scoreOf, words } from "../format.js";
-import { drawing, layersOf } from "./drawing.js";
+import { depthOf, drawing } from "./drawing.js";
 import { facts } from "./notices.js";
 import { Scatter } from "./scatter.js";
 import { table } from "./tables.js";
@@ -31,7 +31,7 @@ export class FrontPanel {
     const numbers = new Set([...front.front, ...front.baselines].map((row) => row.trial));
     const baselines = new Set(front.baselines.map((row) => row.trial));
     const onFront = new Set(front.front.map((row) => row.trial));
-    this.depth = 1 + Math.max(-1, ...[...front.front, ...front.baselines, ...others].flatMap((row) => layersOf(row.architecture)));
+    this.depth = depthOf(this.search, this.everyRow());
     this.scatter.set({
       metric: front.metric,
       series: [
@@ -43,7 +43,7 @@ export class FrontPanel {
       lines: [{ kind: "front", rows: front.front }],
     });
     this.note.textContent = this.sayKind(front, more);
-    replace(this.rows, this.table());
+    refill(this.rows, this.table());
     this.look(this.current() ?? this.picked());
   }
 
@@ -68,7 +68,7 @@ export class FrontPanel {
 
   look(row) {
     this.scatter.look(row);
-    replace(this.details, row ? this.describe(row) : h("p", { class: "muted" }, "The first trial with a score shows up here."));
+    refill(this.details, row ? this.describe(row) : h("p", { class: "muted" }, "The first trial with a score shows up here."));
   }
 
   describe(row) {
@@ -76,8 +76,8 @@ export class FrontPanel {
     const buttons = h(
       "p",
       { class: "actions" },
-      h("button", { type: "button", on: { click: () => this.onOpen(row.trial) } }, "All about it"),
-      h("button", { type: "button", on: { click: () => this.onExport(row.trial) } }, "Export"),
+      h("button", { type: "button", "data-about": row.trial, on: { click: () => this.onOpen(row.trial) } }, "All about it"),
+      h("button", { type: "button", "data-export": row.trial, on: { click: () => this.onExport(row.trial) } }, "Export"),
     );
     return [
       h("h3", {}, row.name),
@@ -102,7 +102,7 @@ export class FrontPanel {
     const rows = [...this.front.front, ...this.front.baselines.filter((row) => !onFront.has(row.trial))];
     const further = Object.keys(rows[0]?.measures ?? {});
     const columns = [
-      { title: "Architecture", header: true, wide: true, cell: (row) => h("button", { type: "button", class: "link", on: { click: () => this.onOpen(row.trial) } }, row.name) },
+      { title: "Architecture", header: true, wide: true, cell: (row) => h("button", { type: "button", class: "link", "data-row": row.trial, on: { click: () => this.onOpen(row.trial) } }, row.name) },
       { title: "Kind", cell: (row) => this.kind(row, onFront) },
       { title: "Parameters", number: true, cell: (row) => count(row.params) },
       { title: "of the model", number: true, cell: (row) => percent(row.params_percent) },

@@ -1,6 +1,6 @@
 /** Something over time, as a line, and as a table for those who do not see it. */
 
-import { h, replace, svg } from "../dom.js";
+import { h, refill, replace, svg } from "../dom.js";
 import { duration } from "../format.js";
 import { drawToWidth, frame, linear, niceTicks, padded } from "./axes.js";
 import { table } from "./tables.js";
@@ -27,7 +27,7 @@ export class LinePlot {
   set(points, limit = null) {
     this.points = points.filter(({ at, value }) => Number.isFinite(at) && Number.isFinite(value));
     this.limit = limit;
-    replace(this.rows, this.table());
+    refill(this.rows, this.table());
     if (this.width) this.draw(this.width);
   }
 

@@ -22,11 +22,20 @@ const STATES = {
 };
 export const FINAL = ["done", "failed", "cancelled"];
 
-/** A search's or trial's state, in a word, a sign and a colour. */
-export function badge(state) {
-  const [sign, meaning] = STATES[state] ?? ["?", state];
+/** A state in a word, a sign and a colour; the pointer is told what it means. */
+export function badge(state, meaning = STATES[state]?.[1] ?? state) {
+  const [sign] = STATES[state] ?? ["?"];
   return h("span", { class: `badge ${STATES[state] ? state : "other"}`, title: meaning }, h("span", { "aria-hidden": "true" }, sign), state);
 }
+
+/** Return how a search goes on that was interrupted: controllers take only those that were left to them; else null. */
+export function wayOn({ id, name, served, state }) {
+  if (state !== "interrupted") return null;
+  return served ? STATES.interrupted[1] : `stopped; go on with autopeft resume ${/^[\w.-]+$/.test(name) ? name : id}`;
+}
+
+/** The state of a search. */
+export const badgeOf = (search) => badge(search.state, wayOn(search) ?? undefined);
 
 export const loading = (text) => h("div", { class: "notice", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), `${text} …`);
 

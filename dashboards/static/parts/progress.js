@@ -2,7 +2,7 @@
 
 import { h } from "../dom.js";
 import { budget, count, duration, score } from "../format.js";
-import { FINAL, facts } from "./notices.js";
+import { FINAL, facts, wayOn } from "./notices.js";
 
 const PHASES = { search: "Searching", confirm: "Confirming the front" };
 
@@ -40,6 +40,7 @@ export function sentence({ name, progress }) {
 export function progressPanel(search) {
   const { progress } = search;
   if (!progress) return h("p", { class: "muted" }, waiting(search));
+  const way = wayOn(search);
   return h(
     "div",
     { class: "progress" },
@@ -52,11 +53,13 @@ export function progressPanel(search) {
       ["Time spent", duration(progress.seconds)],
       ["Time left, about", duration(progress.seconds_left)],
     ]),
+    way ? h("p", { class: "muted" }, `Interrupted: ${way}.`) : null,
     progress.event ? h("p", { class: "event" }, progress.event) : null,
   );
 }
 
 function waiting(search) {
   if (search.state === "queued") return "Waiting for a controller that is free. One is started with `autopeft controller`, or by `autopeft serve`.";
+  if (search.state === "interrupted") return `Interrupted: ${wayOn(search)}.`;
   return "Reading the model and the data …";
 }

@@ -1,7 +1,7 @@
 /** A search's trials: sorted, filtered and paged by the service. */
 
 import { get, searchPath, withQuery } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, refill } from "../dom.js";
 import { count, duration, percent, plural, score } from "../format.js";
 import { alertBox, badge } from "./notices.js";
 import { table } from "./tables.js";
@@ -44,7 +44,7 @@ export class Trials {
     try {
       this.show(await get(withQuery(searchPath(this.search.id, "/trials"), query), this.signal));
     } catch (error) {
-      if (error.name !== "AbortError") replace(this.place, alertBox(error));
+      if (error.name !== "AbortError") refill(this.place, alertBox(error));
     }
   }
 
@@ -54,12 +54,7 @@ export class Trials {
     this.forth.disabled = !next;
     const from = (this.cursors.length - 1) * PAGE;
     this.status.textContent = trials.length ? `${count(from + 1)}–${count(from + trials.length)} of ${plural(total, "trial")}` : "No trials.";
-    const focused = this.place.contains(document.activeElement) ? document.activeElement.dataset : null;
-    const left = this.place.querySelector(".scroll")?.scrollLeft ?? 0;
-    replace(this.place, table({ caption: "Trials", columns: this.columns(), rows: trials, order: this.order, onSort: (...order) => this.restart({ order }), captionClass: "unseen" }));
-    this.place.querySelector(".scroll").scrollLeft = left;
-    if (focused?.sort) this.place.querySelector(`[data-sort="${focused.sort}"]`)?.focus();
-    else if (focused?.open) this.place.querySelector(`[data-open="${focused.open}"]`)?.focus();
+    refill(this.place, table({ caption: "Trials", columns: this.columns(), rows: trials, order: this.order, onSort: (...order) => this.restart({ order }), captionClass: "unseen" }));
   }
 
   columns() {

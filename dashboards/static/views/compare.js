@@ -3,8 +3,8 @@
 import { get, searchPath, withQuery } from "../api.js";
 import { h, replace } from "../dom.js";
 import { count, duration, params, score, scoreOf, words } from "../format.js";
-import { drawing, layersOf } from "../parts/drawing.js";
-import { badge, empty, facts, section } from "../parts/notices.js";
+import { depthOf, drawing } from "../parts/drawing.js";
+import { badgeOf, empty, facts, section } from "../parts/notices.js";
 import { Scatter } from "../parts/scatter.js";
 import { table } from "../parts/tables.js";
 import { openTrial } from "../parts/trial_dialog.js";
@@ -14,20 +14,17 @@ const MOST_OFFERED = 100;
 /** Show two searches, or what there is to choose from. */
 export async function render(context) {
   const { signal, main, query } = context;
-  const { searches } = await get(withQuery("/searches", { limit: MOST_OFFERED }), signal);
   const chosen = ["a", "b"].map((side) => query.get(side) ?? "");
+  const [newest, ...given] = await Promise.all([get(withQuery("/searches", { limit: MOST_OFFERED }), signal), ...chosen.filter(Boolean).map((id) => get(searchPath(id), signal))]);
+  // A link may name searches that are older than those.
+  const searches = [...new Map([...newest.searches, ...given].map((search) => [search.id, search])).values()];
   const place = h("div", {});
   replace(main, h("h1", {}, "Compare"), chooser(searches, chosen), place);
   if (searches.length < 2) return replace(place, empty("There are not two searches to compare yet."));
   if (!chosen.every(Boolean)) return replace(place, empty("Choose two searches."));
-  const sides = await Promise.all(chosen.map((id) => load(id, signal)));
+  const sides = await Promise.all(given.map(async (search) => ({ search, front: await get(searchPath(search.id, "/front"), signal) })));
   replace(place, warnings(sides), plot(sides, signal), results(sides), requests(sides));
   return undefined;
-}
-
-async function load(id, signal) {
-  const [search, front] = await Promise.all([get(searchPath(id), signal), get(searchPath(id, "/front"), signal)]);
-  return { search, front };
 }
 
 function chooser(searches, chosen) {
@@ -57,11 +54,10 @@ const isConfirmed = ({ front }) => front.front.some((row) => row.confirmed);
 function plot(sides, signal) {
   const names = { first: sides[0].search.name, second: sides[1].search.name };
   const rows = sides.map(({ search, front }) => front.front.map((row) => ({ ...row, search: search.id })));
-  const depth = 1 + Math.max(-1, ...sides.flatMap(({ front }) => [...front.front, ...front.baselines]).flatMap((row) => layersOf(row.architecture)));
   const details = h("div", { class: "details" }, h("p", { class: "muted" }, "Point at a mark, or go to it with the keyboard, and its architecture shows up here."));
   const look = (row) => {
-    const { search } = sides.find((side) => side.search.id === row.search);
-    replace(details, h("h3", {}, row.name), facts([["Search", search.name], ["Parameters", params(row.params, search.base_parameters)], ["Score", scoreOf(row)]]), drawing(row.architecture, depth));
+    const { search, front } = sides.find((side) => side.search.id === row.search);
+    replace(details, h("h3", {}, row.name), facts([["Search", search.name], ["Parameters", params(row.params, search.base_parameters)], ["Score", scoreOf(row)]]), drawing(row.architecture, depthOf(search, [...front.front, ...front.baselines])));
   };
   const open = (row) => openTrial(sides.find((side) => side.search.id === row.search).search, row.trial);
   const scatter = new Scatter({ label: "Plot of both fronts: trainable parameters against score", names, onLook: look, onOpen: open, signal });
@@ -76,7 +72,7 @@ function results(sides) {
     return row ? `${scoreOf(row)} with ${params(row.params, search.base_parameters)}` : "–";
   };
   const lines = [
-    ["State", ({ search }) => badge(search.state)],
+    ["State", ({ search }) => badgeOf(search)],
     ["Best score", (side) => picked(side, "best")],
     ["Knee", (side) => picked(side, "knee")],
     ["Smallest", (side) => picked(side, "smallest")],

@@ -117,7 +117,6 @@ class NewSearch {
       this.showPlan(plan);
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (error.status === 401) return void this.context.fail(error);
       if (error.errors?.length) this.showProblems(error.errors);
       else this.state.textContent = `It could not be checked: ${error.message}`;
     }
@@ -186,7 +185,6 @@ class NewSearch {
   }
 
   fail(error) {
-    if (error.status === 401) return void this.context.fail(error);
     if (error.errors?.length) this.showProblems(error.errors);
     else if (error.status === 409) this.showProblems([{ field: "name", remedy: error.message }]);
     else replace(this.general, alertBox(error));

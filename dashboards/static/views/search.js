@@ -9,7 +9,7 @@ import { Exports } from "../parts/exports.js";
 import { Failures } from "../parts/failures.js";
 import { FrontPanel } from "../parts/front.js";
 import { LinePlot } from "../parts/lines.js";
-import { FINAL, badge, facts, section } from "../parts/notices.js";
+import { FINAL, badgeOf, facts, section } from "../parts/notices.js";
 import { progressPanel, sentence } from "../parts/progress.js";
 import { openTrial } from "../parts/trial_dialog.js";
 import { Trials } from "../parts/trials.js";
@@ -39,6 +39,8 @@ class SearchView {
     this.path = (rest) => searchPath(search.id, rest);
     const open = (number) => openTrial(this.search, number, (one) => this.exportTrial(one));
     this.head = h("div", {});
+    this.trouble = h("div", {});
+    this.lost = h("p", { class: "alert", role: "alert" });
     this.status = h("div", {});
     this.tiles = h("div", {});
     this.front = new FrontPanel({ search, signal, onOpen: open, onExport: (number) => this.exportTrial(number) });
@@ -58,6 +60,7 @@ class SearchView {
     replace(
       this.context.main,
       this.head,
+      this.trouble,
       this.status,
       this.tiles,
       section("Front", this.front.element),
@@ -77,7 +80,7 @@ class SearchView {
     const { search } = this;
     const line = [search.model, search.task, `space ${search.space}`, search.sampler, budget(search.budget)].join(" · ");
     if (!this.head.firstChild) replace(this.head, h("p", { class: "crumbs" }, h("a", { href: "#/searches" }, "Searches"), " / ", search.id), h("div", { class: "title-row" }, h("h1", {}, search.name), (this.actions = h("div", { class: "actions" }))), (this.line = h("p", { class: "lead" })));
-    replace(this.line, badge(search.state), " ", h("span", { class: "muted" }, line));
+    replace(this.line, badgeOf(search), " ", h("span", { class: "muted" }, line));
     this.showActions();
     const over = FINAL.includes(search.state);
     replace(this.status, search.detail ? h("p", { class: search.state === "failed" ? "alert" : "note", role: search.state === "failed" ? "alert" : null }, search.detail) : null, over ? null : h("section", { class: "card", "aria-label": "Progress" }, progressPanel(search)));
@@ -89,10 +92,16 @@ class SearchView {
     const due = `${search.state} ${Object.values(search.trials).some(Boolean)}`;
     if (this.shownActions === due) return;
     this.shownActions = due;
-    const may = this.context.may("submit");
+    const may = this.mayChange();
     const cancel = may && !FINAL.includes(search.state) ? h("button", { type: "button", class: "danger", on: { click: () => this.askCancel() } }, "Cancel") : null;
     const resume = may && [...FINAL, "interrupted"].includes(search.state) ? h("button", { type: "button", on: { click: () => this.askResume() } }, "Resume") : null;
     replace(this.actions, cancel, resume, h("a", { class: "button", href: `#/compare?a=${encodeURIComponent(search.id)}` }, "Compare"), Object.values(search.trials).some(Boolean) ? h("a", { class: "button", href: search.links.dashboard }, "Optuna dashboard") : null);
+  }
+
+  /** What somebody else has submitted takes an admin. */
+  mayChange() {
+    const { may, me } = this.context;
+    return may("admin") || (may("submit") && this.search.submitter === me.owner);
   }
 
   showTiles() {
@@ -180,8 +189,9 @@ class SearchView {
       this.search = await get(this.path(""), this.signal);
       this.showState();
       await this.load();
+      replace(this.trouble);
     } catch (error) {
-      if (error.name !== "AbortError") this.lose(error);
+      if (!this.signal.aborted) this.lose(error);
       return;
     }
     if (!FINAL.includes(this.search.state) || this.following.signal.aborted) return;
@@ -189,9 +199,12 @@ class SearchView {
     this.context.announce(`${this.search.name} is ${this.search.state}.`);
   }
 
+  /** Said once for as long as it lasts: an alert that is put there again is read out again. */
   lose(error) {
-    if (error.status === 401 || error.status === 404) return void this.context.fail(error);
-    this.status.prepend(h("p", { class: "alert", role: "alert" }, `${error.message} What is shown may be old; this page tries again.`));
+    if (error.status === 404) return void this.context.fail(error);
+    const text = `${error.message} What is shown may be old; this page tries again.`;
+    if (this.lost.textContent !== text) this.lost.textContent = text;
+    if (!this.lost.isConnected) this.trouble.append(this.lost);
     setTimeout(() => this.reload(), 2 * REFRESH_MILLISECONDS);
   }
 
@@ -220,6 +233,7 @@ class SearchView {
   async act(rest, body = {}) {
     this.search = await post(this.path(rest), body);
     this.context.announce(`${this.search.name} is ${this.search.state}.`);
+    if (this.signal.aborted) return;
     this.showState();
     this.following?.abort();
     this.follow();

@@ -1,9 +1,9 @@
 /** All searches, newest first, with how far each is. */
 
 import { get, withQuery } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h, refill, replace } from "../dom.js";
 import { budget, count, when } from "../format.js";
-import { badge, empty } from "../parts/notices.js";
+import { badgeOf, empty } from "../parts/notices.js";
 import { bar, brief } from "../parts/progress.js";
 import { table } from "../parts/tables.js";
 
@@ -52,9 +52,8 @@ class Searches {
   }
 
   show() {
-    const focused = this.list.contains(document.activeElement) ? document.activeElement.id : "";
-    replace(this.list, this.searches.length ? this.table() : this.nothing(), this.next ? h("p", {}, h("button", { type: "button", on: { click: () => this.more() } }, "Show more")) : null);
-    if (focused) document.getElementById(focused)?.focus();
+    const more = this.next ? h("p", {}, h("button", { type: "button", id: "more-searches", on: { click: () => this.more() } }, "Show more")) : null;
+    refill(this.list, this.searches.length ? this.table() : this.nothing(), more);
     this.compare.disabled = this.marked.size !== 2;
   }
 
@@ -71,7 +70,7 @@ class Searches {
     const columns = [
       { title: "Compare", cell: (search) => this.mark(search) },
       { title: "Name", header: true, cell: (search) => h("a", { id: `link-${search.id}`, href: `#/searches/${encodeURIComponent(search.id)}` }, search.name) },
-      { title: "State", cell: (search) => badge(search.state) },
+      { title: "State", cell: badgeOf },
       { title: "Progress", cell: (search) => h("div", { class: "bar-cell" }, bar(search, `Progress of ${search.name}`), h("span", { class: "small muted" }, brief(search))) },
       { title: "Budget", cell: (search) => budget(search.budget) },
       { title: "Failed", number: true, cell: (search) => count(search.trials.failed) },
@@ -114,7 +113,6 @@ class Searches {
       this.show();
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (error.status === 401) this.context.fail(error);
       this.note.textContent = `${error.message} What is shown may be old.`;
     }
   }

@@ -1,6 +1,6 @@
 /** Sign in with a token: the service gives a cookie for it, and the page keeps nothing. */
 
-import { post } from "../api.js";
+import { SESSION, post } from "../api.js";
 import { h } from "../dom.js";
 import { alertBox } from "../parts/notices.js";
 
@@ -13,7 +13,7 @@ export function signIn(done) {
     event.preventDefault();
     go.disabled = true;
     try {
-      await post("/session", { token: field.value.trim() });
+      await post(SESSION, { token: field.value.trim() });
       done();
     } catch (error) {
       problems.replaceChildren(alertBox(error.status === 401 ? new Error("The service does not know that token, or it was revoked.") : error));
