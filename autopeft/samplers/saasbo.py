@@ -287,7 +287,7 @@ def _problems(setting: Setting) -> Iterator[Problem]:
     """Yield what a search with this sampler needs and does not have."""
     missing = [name for name in ("jax", "numpyro") if importlib.util.find_spec(name) is None]
     if missing:
-        remedy = f"needs {' and '.join(missing)}, an extra: pip install 'autopeft[saasbo]'"
+        remedy = f"needs {' and '.join(missing)}, an extra: pip install -c constraints.txt '.[saasbo]' in a checkout"
         yield Problem("sampler", "saasbo", remedy)
 
 

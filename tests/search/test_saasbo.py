@@ -137,7 +137,7 @@ def test_a_missing_extra_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numpyro" else object())
     (problem,) = SAMPLER.check(setting())
     assert (problem.field, problem.value) == ("sampler", "saasbo")
-    assert problem.remedy == "needs numpyro, an extra: pip install 'autopeft[saasbo]'"
+    assert problem.remedy == "needs numpyro, an extra: pip install -c constraints.txt '.[saasbo]' in a checkout"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     assert not list(SAMPLER.check(setting()))
 
