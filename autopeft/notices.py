@@ -37,7 +37,8 @@ def _sender(urls: list[str]) -> Any:
     try:
         import apprise  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise InvalidInput(Problem(VARIABLE, None, "needs an extra: pip install -c constraints.txt '.[notify]' in a checkout")) from error
+        remedy = "needs an extra: pip install -c constraints.txt '.[notify]' in a checkout"
+        raise InvalidInput(Problem(VARIABLE, None, remedy)) from error
     sender = apprise.Apprise()
     for url in urls:
         if not sender.add(url):
