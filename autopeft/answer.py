@@ -32,6 +32,7 @@ class Row:
         seeds: runs that the score is the mean of.
         baseline: whether it is hand-made.
         seconds: wall time of its proxy run.
+        run_seeds: of the runs that the score is the mean of, if it is confirmed.
         measures: what it came to in the further objectives: its proxy run, or the mean of its confirmation runs.
     """
 
@@ -47,6 +48,7 @@ class Row:
     baseline: bool
     seconds: float
     measures: Mapping[str, float] = field(default_factory=dict)
+    run_seeds: tuple[int, ...] = ()
 
     @property
     def point(self) -> tuple[float, float]:
@@ -239,11 +241,12 @@ def _proxy_row(trial: Trial, base_parameters: int) -> Row:
 def _confirmed_row(
     row: Row, confirmations: Mapping[tuple[str, int], TrialReport], objectives: tuple[str, ...]
 ) -> Row | None:
-    runs = [
-        report
-        for (fingerprint, _), report in sorted(confirmations.items(), key=lambda item: item[0])
+    by_seed = {
+        seed: report
+        for (fingerprint, seed), report in sorted(confirmations.items(), key=lambda item: item[0])
         if fingerprint == row.architecture.fingerprint and report.state == "complete"
-    ]
+    }
+    runs = list(by_seed.values())
     if not runs:
         return None
     scores = [report.scores["validation"] for report in runs]
@@ -255,4 +258,5 @@ def _confirmed_row(
         seeds=len(scores),
         confirmed=True,
         measures={name: statistics.fmean(one[name] for one in found) for name in objectives},
+        run_seeds=tuple(by_seed),
     )

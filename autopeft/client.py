@@ -25,7 +25,7 @@ from autopeft.errors import (
     Problem,
     ServiceUnreachable,
 )
-from autopeft.messages import ENDED
+from autopeft.messages import rests
 from autopeft.settings import read_variable
 
 API = "/api/v1"
@@ -119,14 +119,17 @@ class Service:
         return _unzip(self._ask("GET", _at(name, "recipe"), params=asked).content)
 
     def events(self, name: str, last: int = 0) -> Iterator[Document]:
-        """Yield a search's events after one of them, as they happen, until it has come to its end."""
+        """Yield a search's events after one of them, as they happen, until it has come to its end or was left."""
         breaks = 0
         while True:
             try:
                 for event in self._stream(name, last):
-                    last, breaks = event["id"], 0
-                    yield event
-                if self.search(name)["state"] in ENDED:
+                    breaks = 0
+                    if event is not None:
+                        last = event["id"]
+                        yield event
+                found = self.search(name)
+                if rests(found["state"], found["served"], found["owner"]):
                     return
             except ServiceUnreachable:
                 breaks += 1
@@ -134,13 +137,15 @@ class Service:
                     raise
             time.sleep(0.5 * 2**breaks)
 
-    def _stream(self, name: str, last: int) -> Iterator[Document]:
+    def _stream(self, name: str, last: int) -> Iterator[Document | None]:
+        """Yield None when the service has begun to answer, then the events."""
         headers = {"Accept": STREAM, "Last-Event-ID": str(last)}
         try:
             with self._http.stream("GET", _at(name, "events"), headers=headers) as answer:
                 if answer.status_code != 200:
                     answer.read()
                     self._refuse(answer)
+                yield None
                 yield from _read_events(answer.iter_lines())
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error

@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 from autopeft.answer import Answer, candidates
 from autopeft.architecture import Architecture
-from autopeft.errors import AutopeftError, NoFeasibleArchitecture
+from autopeft.budget import Budget
+from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem, ServiceUnreachable
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.executors.memory import run_bytes
 from autopeft.executors.recall import RecallingExecutor
@@ -41,6 +42,8 @@ WEIGHTS_SEED = 0
 CANCELLED = "the search was cancelled"
 # Of a wall-time budget, confirmation is left at most this share.
 MOST_CONFIRMATION = 0.6
+# A search whose cluster does not answer lets others go before it for so long.
+PAUSE_SECONDS = 15.0
 
 
 class Controller:
@@ -72,6 +75,7 @@ class Controller:
 
         Raises:
             NoFeasibleArchitecture: nothing meets the caps.
+            ServiceUnreachable: the cluster does not answer; the search is left as one that was interrupted.
             AutopeftError: the first runs all failed, or the executor does not start.
         """
         with ExitStack() as closing:
@@ -80,7 +84,7 @@ class Controller:
 
     def _run(self, closing: ExitStack) -> None:
         state: SearchState = "interrupted"
-        detail, infeasible = "", False
+        detail, infeasible, pause = "", False, 0.0
         try:
             plan = make_plan(self.record.spec)
             self._study = open_study(plan, self.record, self._settings, self._earlier(plan))
@@ -88,13 +92,16 @@ class Controller:
             state = self._work(plan)
         except (DBAPIError, StorageInternalError):
             raise  # whoever takes the search next goes on where the database was last
+        except ServiceUnreachable as error:
+            detail, pause = str(error), PAUSE_SECONDS
+            raise
         except Exception as error:
             state, infeasible = "failed", isinstance(error, NoFeasibleArchitecture)
             detail = str(error) if isinstance(error, AutopeftError) else f"a fault of autopeft: {error!r}"
             raise
         finally:
             self._lease.stop()
-            self._store.release(self.record, state, time.monotonic() - self._started, detail, infeasible)
+            self._store.release(self.record, state, self._lease.uncounted, detail, infeasible, pause)
 
     def _work(self, plan: Plan) -> SearchState:
         if self._store.cancel_requested(self.record):
@@ -106,9 +113,10 @@ class Controller:
         trains = EXECUTORS.get(spec.executor).start(options)
         executor: Executor = trains if spec.warm_start == "none" else RecallingExecutor(trains, self._recall)
         try:
+            plan = replace(plan, budget=_as_wall_time(plan.budget, spec.budget, executor))
             self._search(plan, executor)
             self._settle_strays(plan)
-            if not self._stopping():
+            if not self._stopping() and not self._ended(plan):
                 self._confirm(plan, executor)
         finally:
             executor.close()
@@ -150,8 +158,9 @@ class Controller:
             if not running:
                 return
             for report in executor.wait(WAIT_SECONDS):
-                event = self._receive(running.pop(report.key), report, plan)
-                self._report("search", plan, len(running), event)
+                if (what := running.pop(report.key, None)) is not None:
+                    event = self._receive(what, report, plan)
+                    self._report("search", plan, len(running), event)
             if self._lease.lost:
                 return
             if ended := self._ended(plan):
@@ -283,9 +292,7 @@ class Controller:
         told = self._tell(trial, report, plan)
         finished = [t for t in self._study.trials() if t.state != "running"]
         if len(finished) == FAILURES_IN_A_ROW and all(t.state == "failed" for t in finished):
-            raise AutopeftError(
-                f"the first {len(finished)} runs all failed; the last: {report.detail or report.reason}"
-            )
+            raise _all_failed(finished, told)
         return told
 
     def _tell(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
@@ -316,7 +323,8 @@ class Controller:
     # -- the confirmation phase ---------------------------------------------------------------------------------------
 
     def _confirm(self, plan: Plan, executor: Executor) -> None:
-        there = self._store.evaluations(self.record, "confirmation")
+        found = self._store.evaluations(self.record, "confirmation")
+        there = {run for run, report in found.items() if report.state == "complete"}  # what failed is tried again
         to_confirm = candidates(self._study.trials(), plan.objectives)
         to_confirm.sort(
             key=lambda trial: trial.seconds, reverse=True
@@ -333,18 +341,20 @@ class Controller:
         self._run_seconds.clear()
         while (waiting and not self._stopping()) or running:
             while waiting and len(running) < executor.slots and not self._stopping():
-                request = waiting.pop()
+                request = waiting.pop().model_copy(update={"wall_limit": self._wall_limit(plan)})
                 running[request.key] = request
                 executor.submit(request)
             for report in executor.wait(WAIT_SECONDS):
-                request = running.pop(report.key)
-                self._keep_confirmation(plan, request, report)
-                done = total - len(waiting) - len(running)
-                self._report("confirm", plan, len(running), _describe_run(request, report), done, total)
+                if (asked := running.pop(report.key, None)) is not None:
+                    self._keep_confirmation(plan, asked, report)
+                    done = total - len(waiting) - len(running)
+                    self._report("confirm", plan, len(running), _describe_run(asked, report), done, total)
             if self._ended(plan) or self._lease.lost:
                 return
 
     def _keep_confirmation(self, plan: Plan, request: TrialRequest, report: TrialReport) -> None:
+        if report.reason == "timeout" and (request.wall_limit or 0.0) < plan.spec.trial_timeout:
+            return  # cut by the end of the budget, which says nothing of the run
         self._run_seconds.append(report.seconds)
         if report.weights is not None:
             path = weights_path(self._settings, self.record.id, request.decoded.fingerprint)
@@ -408,6 +418,28 @@ class Controller:
         )
         self._store.events.add(self.record.id, "progress", asdict(progress))
         self._listener(progress)
+
+
+def _as_wall_time(budget: Budget, text: str, executor: Executor) -> Budget:
+    """Return GPU time as the wall time that it is on the executor's GPUs; other budgets as they are.
+
+    Raises:
+        InvalidInput: GPU time where the executor has no GPU.
+    """
+    if budget.gpu_seconds is None:
+        return budget
+    if not executor.gpus:
+        remedy = "GPU time, and no worker has a GPU; resume with trials (--budget 40) or wall time (--budget 2h)"
+        raise InvalidInput(Problem("budget", text, remedy))
+    return Budget(seconds=budget.gpu_seconds / executor.gpus)
+
+
+def _all_failed(trials: Sequence[Trial], last: Trial) -> AutopeftError:
+    """Return what there is to say of a search whose first trials all failed."""
+    told = last.detail or last.reason
+    if all(trial.reason == "over_cap" for trial in trials):
+        return NoFeasibleArchitecture(f"the first {len(trials)} runs are all over a cap; the last: {told}")
+    return AutopeftError(f"the first {len(trials)} runs all failed; the last: {told}")
 
 
 def open_study(plan: Plan, record: SearchRecord, settings: Settings, earlier: Sequence[Trial] = ()) -> Study:

@@ -20,6 +20,7 @@ PATIENCE = 60.0
 KEPT = 16
 # Execution options of a transaction that only reads, which need not wait for its turn to write.
 READ_ONLY = {"autopeft_reads": True}
+URL_VARIABLE = "AUTOPEFT_DATABASE_URL"
 USE = "use sqlite:////path/to/file.db or postgresql+psycopg://user@host/name"
 
 
@@ -34,7 +35,7 @@ def engine_options(url: str) -> dict[str, Any]:
         return {"connect_args": {"timeout": PATIENCE}, "pool_size": KEPT}
     if backend == "postgresql":
         return {"pool_pre_ping": True, "pool_size": KEPT}
-    raise InvalidInput(Problem("AUTOPEFT_DATABASE_URL", backend, f"unknown; {USE}"))
+    raise InvalidInput(Problem(_variable() or URL_VARIABLE, backend, f"unknown; {USE}"))
 
 
 def open_engine(url: str, patience: float = PATIENCE) -> Engine:
@@ -94,16 +95,22 @@ def _parse(url: str) -> URL:
         parsed.get_dialect()
         return parsed
     except (ArgumentError, ImportError, ValueError) as error:
-        problem = Problem("AUTOPEFT_DATABASE_URL", url.partition(":")[0], f"no database URL; {USE}")
+        problem = Problem(_variable() or URL_VARIABLE, url.partition(":")[0], f"no database URL; {USE}")
         raise InvalidInput(problem) from error
 
 
 def _named(url: str) -> tuple[str, str]:
     """Return the variable that says where the database is, and what it says, without a password."""
     parsed = make_url(url)
-    if os.environ.get("AUTOPEFT_DATABASE_URL"):
-        return "AUTOPEFT_DATABASE_URL", parsed.render_as_string()
+    variable = _variable()
+    if variable is not None:
+        return variable, parsed.render_as_string()
     return "AUTOPEFT_HOME", str(Path(parsed.database or "").parent)
+
+
+def _variable() -> str | None:
+    """Return the variable that gives the URL, or the file that holds it; None where neither is set."""
+    return next((name for name in (URL_VARIABLE, f"{URL_VARIABLE}_FILE") if os.environ.get(name)), None)
 
 
 def protect(engine: Engine, patience: float = PATIENCE) -> None:

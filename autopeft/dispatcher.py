@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from autopeft.controller import Controller
 from autopeft.database import said
-from autopeft.errors import AutopeftError
+from autopeft.errors import AutopeftError, ServiceUnreachable
 from autopeft.lease import Lease, new_owner
 from autopeft.messages import ENDED
 from autopeft.progress import Progress
@@ -77,6 +77,9 @@ class Dispatcher:
                 log.warning("database does not answer", error=said(error) or str(error))
                 self._said = None
                 self._stopping.wait(AWAY_SECONDS)
+            except ServiceUnreachable as error:
+                log.warning("left until the cluster answers", error=str(error))
+                self._stopping.wait(AWAY_SECONDS)
         self._say_no_more()
 
     def _say_that_it_waits(self) -> None:
@@ -110,6 +113,8 @@ class Dispatcher:
             self._controller.drain()
         try:
             self._controller.run()
+        except ServiceUnreachable:
+            raise
         except AutopeftError as error:
             log.warning("failed", error=str(error))
         except (DBAPIError, StorageInternalError):

@@ -212,3 +212,17 @@ FAMILIES: Mapping[str, Callable[[Config], list[Block]]] = {
     "t5": _t5,
     "mt5": _t5,
 }
+# They count positions from the one after the padding token's id.
+_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert")
+_RELATIVE = ("t5", "mt5")
+
+
+def positions(config: Config) -> int | None:
+    """Return how many tokens a model of a known family takes at most; None where positions are relative."""
+    family = config["model_type"]
+    if family in _RELATIVE or (family == "deberta-v2" and not config.get("position_biased_input", True)):
+        return None
+    most = config.get("max_position_embeddings", config.get("n_positions"))
+    if most is None:
+        return None
+    return int(most) - (int(config.get("pad_token_id") or 0) + 1 if family in _AFTER_PADDING else 0)

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from autopeft.errors import InvalidInput, Problem
-from autopeft.families import FAMILIES, Attention, Block
+from autopeft.families import FAMILIES, Attention, Block, positions
 
 SiteKind = Literal["linear", "hidden", "sublayer", "norm", "kv"]
 # Every site that some family has; no family has them all.
@@ -61,6 +61,7 @@ class ModelGeometry:
         sites: every site of every layer, in the order in which the model computes them; but a norm follows its
             sub-layer, also in a family that normalises before it.
         layer_paths: path of the module of every layer.
+        positions: tokens that it takes at most; None where there is no end of them.
     """
 
     model_type: str
@@ -68,6 +69,7 @@ class ModelGeometry:
     width: int
     sites: tuple[Site, ...]
     layer_paths: tuple[str, ...] = ()
+    positions: int | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ModelGeometry:
@@ -92,7 +94,7 @@ class ModelGeometry:
             for index in range(block.count):
                 sites.extend(_layer_sites(block, len(paths), index))
                 paths.append(block.layer.format(i=index))
-        return cls(model_type, len(paths), blocks[0].width, tuple(sites), tuple(paths))
+        return cls(model_type, len(paths), blocks[0].width, tuple(sites), tuple(paths), positions(config))
 
     @cached_property
     def _by_place(self) -> dict[tuple[str, int], Site]:

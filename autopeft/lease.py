@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 
-from autopeft.budget import add_budget, parse_budget
+from autopeft.budget import Budget, add_budget, parse_budget
 from autopeft.errors import Conflict
+from autopeft.messages import SearchSpec
 from autopeft.store import SearchRecord, Store
 
 LEASE_SECONDS = 15.0
@@ -26,6 +28,7 @@ class Lease:
         self.record = record
         self.lost = False
         self._store = store
+        self._counted = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="autopeft-lease", daemon=True)
         self._thread.start()
@@ -39,8 +42,7 @@ class Lease:
             NotFound: there is no such search.
         """
         before = store.get(name)
-        if before.owner is not None and _is_dead_here(before.owner):
-            store.expire(before)
+        _expire_if_dead(store, before)
         claimed = store.claim(name, new_owner(), LEASE_SECONDS)
         if claimed is None:
             raise Conflict(f"search {before.name!r} is being worked on by {before.owner}; cancel it there first")
@@ -50,10 +52,14 @@ class Lease:
     def next(cls, store: Store) -> Lease | None:
         """Claim the oldest served search that nobody works on, or return None where there is none."""
         for record in store.owned():
-            if record.owner is not None and _is_dead_here(record.owner):
-                store.expire(record)
+            _expire_if_dead(store, record)
         claimed = store.claim_next(new_owner(), LEASE_SECONDS)
         return None if claimed is None else cls(store, claimed)
+
+    @property
+    def uncounted(self) -> float:
+        """Wall seconds of the claim that the store was not told of when it was renewed."""
+        return time.monotonic() - self._counted
 
     def check(self) -> bool:
         """Ask the database whether the search is still this controller's, as before anything that cannot be undone."""
@@ -68,7 +74,9 @@ class Lease:
     def _renew(self) -> None:
         while not self._done.wait(RENEW_EVERY):
             try:
-                self.lost = not self._store.renew(self.record, LEASE_SECONDS)
+                spent = self.uncounted
+                self.lost = not self._store.renew(self.record, LEASE_SECONDS, spent)
+                self._counted += spent
             except Exception:  # a database that is away for a moment is no reason to stop
                 continue
 
@@ -78,30 +86,47 @@ def new_owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
-def change_budget(store: Store, record: SearchRecord, budget: str, done: int) -> SearchRecord:
+def change_budget(
+    store: Store, record: SearchRecord, budget: str, done: int | None = None, *, serve: bool = False
+) -> SearchRecord:
     """Set the budget with which a search that nobody works on is to go on, and return its record.
 
     Args:
         store: where the search is.
         record: of the search.
         budget: a new one in all, or more than before, as ``+20``.
-        done: finished trials, below which a budget of trials cannot go.
+        done: finished trials, below which a budget of trials cannot go; None counts those that the store has.
+        serve: whether to queue it as well, for whichever controller is free; both are done or neither.
 
     Raises:
         InvalidInput: it is no budget, or has another unit than the search's.
         Conflict: it is below what was spent already, or somebody is working on the search.
     """
-    lease = Lease.take(store, record.id)
-    try:
-        spec = lease.record.spec
-        changed = spec.model_copy(update={"budget": add_budget(spec.budget, budget)})
-        trials = parse_budget(changed.budget).trials
-        if trials is not None and trials < done:
-            raise Conflict(f"search {record.name!r} has {done} finished trials already; {trials} is fewer")
-        return store.set_spec(record, changed)
-    finally:
-        lease.stop()
-        store.let_go(lease.record)
+    if done is None:
+        counts = store.trials.counts(record.id)
+        done = sum(counts.values()) - counts.get("running", 0)
+
+    def change(before: SearchRecord) -> SearchSpec:
+        changed = add_budget(before.spec.budget, budget)
+        _require_more(before, parse_budget(changed), done)
+        return before.spec.model_copy(update={"budget": changed})
+
+    _expire_if_dead(store, record)
+    return (store.serve if serve else store.change)(record.id, change)
+
+
+def _require_more(record: SearchRecord, budget: Budget, done: int) -> None:
+    """Refuse a budget that is used up; of GPU time only the executor knows what that is."""
+    if budget.trials is not None and budget.trials < done:
+        raise Conflict(f"search {record.name!r} has {done} finished trials already; {budget.trials} is fewer")
+    if budget.seconds is not None and budget.seconds < record.seconds:
+        spent = f"{record.seconds:.0f} s"
+        raise Conflict(f"search {record.name!r} has spent {spent} already; {budget.seconds:g} s is less")
+
+
+def _expire_if_dead(store: Store, record: SearchRecord) -> None:
+    if record.owner is not None and _is_dead_here(record.owner):
+        store.expire(record)
 
 
 def _is_dead_here(owner: str) -> bool:

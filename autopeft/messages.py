@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from autopeft.architecture import Architecture, Quantisation
 
@@ -24,6 +24,24 @@ Part = Literal["holdout", "validation", "test"]
 RUNGS = (1 / 9, 1 / 3)
 # The one setting searched with an architecture that belongs to the fidelity.
 EPOCHS = "epochs"
+# In bytes: what file systems take as one part of a path, and as a whole one.
+LONGEST_PART, LONGEST_PATH = 255, 4000
+
+
+def rests(state: str, served: bool, owner: str | None) -> bool:
+    """Whether nothing more happens to a search unless it is resumed: no controller takes up what is not served."""
+    return state in ENDED or (state == "interrupted" and not served and owner is None)
+
+
+def _of_a_length(text: str) -> str:
+    parts = text.encode(errors="replace").split(b"/")
+    if max(map(len, parts)) > LONGEST_PART or sum(map(len, parts)) > LONGEST_PATH:
+        raise ValueError(f"too long for a name or a path; give up to {LONGEST_PART} bytes between slashes")
+    return text
+
+
+# What may be the path of a file or folder.
+Place = Annotated[str, AfterValidator(_of_a_length)]
 
 
 class Message(BaseModel):
@@ -32,7 +50,13 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TaskSpec(Message):
+class Asked(Message):
+    """Base of what a person asks for: numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class TaskSpec(Asked):
     """Which task, and how to read it.
 
     Attributes:
@@ -45,7 +69,7 @@ class TaskSpec(Message):
         encoding: of text files.
     """
 
-    name: str
+    name: Place
     text: tuple[str, ...] = ()
     label: str | None = None
     score: str | None = None
@@ -54,7 +78,7 @@ class TaskSpec(Message):
     encoding: str = "utf-8"
 
 
-class Fidelity(Message):
+class Fidelity(Asked):
     """How much training a run gets.
 
     Attributes:
@@ -68,12 +92,12 @@ class Fidelity(Message):
 
     rows: int | None = Field(default=None, ge=1)
     epochs: float = Field(default=3.0, gt=0)
-    evaluations: int = Field(default=3, ge=1)
+    evaluations: int = Field(default=3, ge=1, le=1000)
     rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     held_out_rows: int | None = Field(default=None, ge=1)
 
 
-class TrainingSettings(Message):
+class TrainingSettings(Asked):
     """The recipe's own hyperparameters; an architecture's ``training`` overrides those of the same name.
 
     Attributes:
@@ -93,7 +117,7 @@ class TrainingSettings(Message):
     gradient_clip: float = Field(default=1.0, gt=0)
 
 
-class GateTraining(Message):
+class GateTraining(Asked):
     """How gates are trained beside the weights (S3Delta, arXiv 2206.07382).
 
     Attributes:
@@ -285,7 +309,7 @@ def held_at(bars: Sequence[Bar], steps: int) -> dict[int, Bar]:
     return {place(bar.share, steps): bar for bar in ordered if place(bar.share, steps) < steps}
 
 
-class SearchSpec(Message):
+class SearchSpec(Asked):
     """What a person asks for: a model, a task, a budget, and how to search.
 
     Attributes:
@@ -310,9 +334,9 @@ class SearchSpec(Message):
     """
 
     name: str | None = None
-    model: str = "minilm"
+    model: Place = "minilm"
     task: TaskSpec = TaskSpec(name="docstrings")
-    space: str = "autopeft"
+    space: Place = "autopeft"
     budget: str = "40"
     max_params: str | None = None
     objectives: tuple[str, ...] = ("params", "score")
@@ -321,9 +345,9 @@ class SearchSpec(Message):
     sampler: str = "known_cost"
     policy: str | None = None
     executor: str = "ray"
-    table: str | None = None
+    table: Place | None = None
     warm_start: str = "same"
-    workers: int = Field(default=2, ge=1)
+    workers: int = Field(default=2, ge=1, le=1024)
     pack: int = Field(default=1, ge=1, le=64)
     seed: int = Field(default=0, ge=0, lt=2**31)
     quantise: Quantisation = "none"
@@ -332,7 +356,7 @@ class SearchSpec(Message):
     gates: GateTraining = GateTraining()
     proxy: Fidelity = Fidelity(rows=1000, epochs=3, evaluations=1, rungs=RUNGS, held_out_rows=500)
     full: Fidelity = Fidelity(epochs=3, evaluations=6)
-    confirm: int = Field(default=3, ge=0)
+    confirm: int = Field(default=3, ge=0, le=100)
     baselines: bool = True
     trial_timeout: float = Field(default=3600.0, gt=0)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
-
-import torch
 
 from autopeft.architecture import Architecture
 from autopeft.base_models import (
@@ -30,13 +27,14 @@ from autopeft.errors import InvalidInput, NoFeasibleArchitecture, Problem
 from autopeft.messages import Fidelity, SearchSpec, TrialReport, TrialRequest
 from autopeft.modules.count import count_parameters
 from autopeft.modules.plan import normalise
+from autopeft.naming import name_problems
 from autopeft.objectives import BYTES_PER_PARAMETER, OBJECTIVES, further, measures, parse_caps
 from autopeft.policies import POLICIES, Policy
 from autopeft.registry import EXECUTORS, Registry
 from autopeft.samplers import SAMPLERS
 from autopeft.samplers.base import Setting
 from autopeft.space import SearchSpace, load_document, load_space, smallest, space_names
-from autopeft.tasks import TaskData, load_task
+from autopeft.tasks import TaskData, find_source, load_task
 
 VERSIONED = ("autopeft", "torch", "transformers", "peft", "optuna", "ray", "datasets", "bitsandbytes", "safetensors")
 DEFAULT_POLICY = "optimistic"
@@ -185,6 +183,8 @@ def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[
     plan = problems.attempt(lambda: make_plan(spec))
     problems += _table_problems(spec)
     problems.attempt(lambda: _require_files(find_model(spec.model)))
+    if plan is not None:
+        problems.attempt(partial(_require_positions, plan))
     in_doubt = any(problem.field.startswith("task") for problem in known)
     task = None if in_doubt else problems.attempt(lambda: load_task(spec.task))
     stored = (plan.space.document.quantisation if plan else None) or [spec.quantise]
@@ -211,13 +211,13 @@ def make_plan(spec: SearchSpec) -> Plan:
     for registry, name in named:
         if name not in registry.names:
             problems.append(Problem.unknown(registry.kind, name, registry.names))
-    budget = problems.attempt(lambda: _as_wall_time(parse_budget(spec.budget), spec.budget))
+    budget = problems.attempt(lambda: parse_budget(spec.budget))
     model = problems.attempt(lambda: describe_model(spec.model))
     space = problems.attempt(lambda: _space_on(model, spec.space))
     whole = 1 if model is None else model.parameters
     most, asked = spec.max_params, spec.param_budgets
     cap = None if most is None else problems.attempt(lambda: parse_params("max-params", most, whole))
-    budgets = [problems.attempt(partial(parse_params, "param-budgets", text, whole)) for text in asked]
+    budgets = [problems.attempt(partial(_parse_param_budget, text, whole)) for text in asked]
     objectives = problems.attempt(lambda: further(spec.objectives))
     caps = problems.attempt(lambda: parse_caps(spec.caps))
     if problems or budget is None or model is None or space is None or objectives is None or caps is None:
@@ -238,22 +238,6 @@ def _space_on(model: BaseModel | None, name: str) -> SearchSpace | None:
     return load_space(name, model.geometry, model.parameters)
 
 
-def _as_wall_time(budget: Budget, text: str) -> Budget:
-    """Return GPU time as the wall time that it is on this machine's GPUs; other budgets as they are.
-
-    Raises:
-        InvalidInput: GPU time where there is no GPU.
-    """
-    if budget.gpu_seconds is None:
-        return budget
-    gpus = torch.cuda.device_count()
-    if not gpus:
-        raise InvalidInput(
-            Problem("budget", text, "GPU time, and there is no GPU here; give trials (40) or wall time (2h)")
-        )
-    return Budget(seconds=budget.gpu_seconds / gpus)
-
-
 def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
     """Name local files so that a worker in another folder finds them."""
     model, task = find_model(spec.model), Path(os.path.expanduser(spec.task.name))
@@ -262,7 +246,7 @@ def _with_absolute_paths(spec: SearchSpec) -> SearchSpec:
         changes["model"] = model.location
     if spec.table is not None:
         changes["table"] = str(Path(os.path.expanduser(spec.table)).resolve())
-    if task.exists():
+    if find_source(spec.task.name).files is not None and task.exists():
         changes["task"] = spec.task.model_copy(update={"name": str(task.resolve())})
     elif spec.task.name.startswith(("hf:.", "hf:~")):
         folder = os.path.abspath(os.path.expanduser(spec.task.name.removeprefix("hf:")))
@@ -281,8 +265,7 @@ def _check_feasible(plan: Plan) -> None:
     except NoFeasibleArchitecture as error:
         raise InvalidInput(Problem("space", plan.spec.space, str(error))) from error
     if plan.cap is not None and least > plan.cap:
-        remedy = f"too low: the smallest architecture of {plan.spec.space!r} has {least:,} parameters"
-        raise InvalidInput(Problem("max-params", plan.spec.max_params, remedy))
+        raise InvalidInput(_too_low(plan, least))
     sampler = SAMPLERS.get(plan.spec.sampler)
     if plan.param_budgets and not sampler.takes_param_budgets:
         remedy = f"sampler {plan.spec.sampler!r} finds a whole front by itself; max-params caps it"
@@ -302,6 +285,31 @@ def _check_feasible(plan: Plan) -> None:
         raise InvalidInput(*problems)
 
 
+def _too_low(plan: Plan, least: int) -> Problem:
+    """Return the problem of the cap that nothing in the space meets: the lower one, if both are given."""
+    remedy = f"too low: the smallest architecture of {plan.spec.space!r} has {least:,} parameters"
+    most, given = plan.spec.max_params, plan.spec.caps.get("bytes")
+    if given is None or (most is not None and parse_params("max-params", most, plan.base_parameters) == plan.cap):
+        return Problem("max-params", most, remedy)
+    return Problem("cap bytes", given, f"{remedy}, which are {least * BYTES_PER_PARAMETER:,} B")
+
+
+def _parse_param_budget(text: str, base_parameters: int) -> int:
+    found = parse_params("param-budgets", text, base_parameters)
+    if not found:
+        remedy = f"less than one parameter of the base model's {base_parameters:,}; give more"
+        raise InvalidInput(Problem("param-budgets", text, remedy))
+    return found
+
+
+def _require_positions(plan: Plan) -> None:
+    """Check that the longest text has a place in the base model."""
+    most, asked = plan.model.geometry.positions, plan.spec.task.max_length
+    if most is not None and asked > most:
+        remedy = f"more tokens than the base model {plan.spec.model!r} has positions for; give {most} at most"
+        raise InvalidInput(Problem("task.max_length", asked, remedy))
+
+
 def _as_document(options: dict[str, Any]) -> dict[str, Any]:
     document = dict(options)
     if isinstance(document.get("task"), str):
@@ -317,18 +325,6 @@ def _as_document(options: dict[str, Any]) -> dict[str, Any]:
     elif isinstance(budgets, (list, tuple)):
         document["param_budgets"] = [str(amount) for amount in budgets]
     return document
-
-
-def name_problems(name: str | None) -> Iterator[Problem]:
-    """Yield what is wrong with the name of a search."""
-    if name is None:
-        return
-    if not name.strip() or name != name.strip():
-        yield Problem("name", name, "empty, or with blanks around it; give a word or two")
-    if name.startswith("-"):
-        yield Problem("name", name, "begins with '-', as options do; begin with a letter or a digit")
-    if re.fullmatch(r"s-[0-9a-f]{8}", name):
-        yield Problem("name", name, "looks like an id, which every search is given; choose another")
 
 
 def _table_problems(spec: SearchSpec) -> Iterator[Problem]:

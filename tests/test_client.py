@@ -102,16 +102,42 @@ def frame(number, kind, **body):
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(body)}\n\n"
 
 
+def ended(state):
+    return {"state": state, "served": True, "owner": None}
+
+
 def test_events_are_read_on_where_a_stream_broke_off():
     client, seen = service(
         httpx.Response(200, text=frame(4, "state", state="running") + ": ping\n\n" + frame(7, "progress", done=1)),
         httpx.ConnectError("gone"),
         httpx.Response(200, text=frame(9, "state", state="done")),
-        httpx.Response(200, json={"state": "done"}),
+        httpx.Response(200, json=ended("done")),
     )
     events = list(client.events("mine"))
     assert [(event["id"], event["kind"]) for event in events] == [(4, "state"), (7, "progress"), (9, "state")]
     assert [request.headers.get("last-event-id") for request in seen] == ["0", None, "7", None]
+
+
+class Broken(httpx.SyncByteStream):
+    """A stream that says nothing of the search, and breaks off."""
+
+    def __iter__(self):
+        yield b": ping\n\n"
+        raise httpx.ReadError("gone")
+
+
+def test_a_quiet_search_is_watched_however_often_its_stream_breaks_off():
+    broken = [httpx.Response(200, stream=Broken()) for _ in range(9)]
+    rest = [httpx.Response(200, text=frame(9, "state", state="done")), httpx.Response(200, json=ended("done"))]
+    client, seen = service(*broken, *rest)
+    assert [event["id"] for event in client.events("mine")] == [9]
+    assert len(seen) == 11
+
+
+def test_a_search_that_was_left_where_it_was_started_is_watched_no_longer():
+    left = {**ended("interrupted"), "served": False}
+    client, _ = service(httpx.Response(200, text=""), httpx.Response(200, json=left))
+    assert list(client.events("mine")) == []
 
 
 def test_a_service_that_stays_away_ends_the_watching():

@@ -158,3 +158,26 @@ def test_a_site_that_only_other_layers_have_is_refused(tiny_geometry):
 def test_an_unknown_layer_is_refused_with_the_range(layer, tiny_geometry):
     with pytest.raises(InvalidInput, match=f"layer = {layer}: bert has layers 0 to 1"):
         tiny_geometry("bert").site("attention.query", layer)
+
+
+LIMITED = {"bert": 64, "roberta": 62, "xlm-roberta": 62, "camembert": 62, "electra": 64, "deberta-v2": 64}
+LIMITED |= {"distilbert": 512, "gpt2": 64, "opt": 64}  # 512 is its config's default
+
+
+@pytest.mark.parametrize("family", LIMITED)
+def test_a_model_takes_as_many_tokens_as_it_has_positions_and_no_more(family, tiny_geometry, tiny_model, tiny_batch):
+    most = tiny_geometry(family).positions
+    assert most == LIMITED[family]
+    model = tiny_model(family)
+    with torch.no_grad():
+        assert model(**tiny_batch(family, (most,))).logits.isfinite().all()
+        with pytest.raises((IndexError, RuntimeError)):
+            model(**tiny_batch(family, (most + 1,)))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "most"),
+    [("t5", {}, None), ("mt5", {}, None), ("deberta-v2", {"position_biased_input": False}, None), ("llama", {}, 64)],
+)
+def test_relative_positions_have_no_end_and_rotary_ones_that_of_the_training(family, changes, most, tiny_config):
+    assert ModelGeometry.from_config(tiny_config(family, **changes).to_dict()).positions == most

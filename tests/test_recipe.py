@@ -207,6 +207,7 @@ def record(model, model_hash, **spec):
 def row(**changes):
     architecture = Architecture((Placement("lora", "attention.query", 1, 4),), quantisation="nf4")
     values = {"params": 20, "params_percent": 1.0, "score": 0.5, "score_std": 0.1, "seeds": 3, "confirmed": True}
+    values["run_seeds"] = (0, 1, 2)
     return Row(trial=12, name="x", architecture=architecture, baseline=False, seconds=1.0, **{**values, **changes})
 
 

@@ -34,7 +34,7 @@ class Place(Protocol):
         """Return a search with ``facts`` and ``trials`` as well."""
 
     def events(self, name: str) -> Iterator[Document]:
-        """Yield what happened to a search, then what happens, until it has come to its end."""
+        """Yield what happened to a search, then what happens, until it has come to its end or was left."""
 
     def cancel(self, name: str) -> tuple[Document, bool]:
         """Cancel a search; return it, and whether it had ended before."""
@@ -79,13 +79,13 @@ class Embedded:
         """Yield events, read every half second."""
         search, last = self._store.get(name).id, 0
         while True:
-            state, events = self._store.look(search, last)
+            rests, events = self._store.look(search, last)
             for event in events:
                 last = event.id
                 yield {"id": event.id, "kind": event.kind, "body": dict(event.body)}
             if events:
                 continue
-            if state in ENDED:
+            if rests:
                 return
             time.sleep(POLL_SECONDS)
 

@@ -391,7 +391,9 @@ def _shares(text: str | None) -> list[str] | None:
 
 def _merge(document: dict[str, Any], key: str, given: dict[str, Any]) -> None:
     """Lay options over a part of the document, and that over the part's own defaults."""
-    known = {name: None if value == "all" else value for name, value in given.items() if value is not None}
+    known = {
+        name: None if (name, value) == ("rows", "all") else value for name, value in given.items() if value is not None
+    }
     before = document.get(key) or {}
     named = {"name": before} if isinstance(before, str) else before
     if known and isinstance(named, dict):  # anything else is refused with the rest of the request

@@ -54,7 +54,7 @@ def run_and_print(search: Search, as_json: bool) -> None:
     again = shlex.quote(name)
     if answer.state != "done":
         print(f"{answer.state}; go on with: autopeft resume {again}", file=sys.stderr)
-        raise typer.Exit(130 if answer.state == "interrupted" else 0)
+        raise typer.Exit(130 if answer.state == "interrupted" else 1)
     if not answer.front:
         raise AutopeftError(f"no trial gave a score; `autopeft show {again}` has the reasons")
     if not as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -11,14 +12,15 @@ import typer
 from autopeft.cli.options import AsJson, SearchName
 
 CODES = {"done": 0, "failed": 1, "cancelled": 1}
+INTERRUPTED = 130
 INFEASIBLE = 5
 
 
 def command(search: SearchName, as_json: AsJson = False) -> None:
     """Follow a search until its end, from its beginning; --json prints one event a line.
 
-    The exit code tells how it ended: 0 done, 1 failed or cancelled, 5 nothing meets its caps. Ctrl-C ends the
-    watching, and not the search.
+    The exit code tells how it ended: 0 done, 1 failed or cancelled, 5 nothing meets its caps, 130 interrupted where it
+    was started. Ctrl-C ends the watching, and not the search.
     """
     from autopeft.cli.place import find_place
 
@@ -29,8 +31,10 @@ def command(search: SearchName, as_json: AsJson = False) -> None:
     last = _print_json(events) if as_json else _show(events)
     found = place.status(before["id"])
     print(f"{found['state']}{': ' if found['detail'] else ''}{found['detail']}", file=sys.stderr)
+    if found["state"] not in CODES:
+        print(f"go on with: autopeft resume {shlex.quote(found['name'])}", file=sys.stderr)
     infeasible = found["state"] == last.get("state") and last.get("infeasible")
-    raise typer.Exit(INFEASIBLE if infeasible else CODES[found["state"]])
+    raise typer.Exit(INFEASIBLE if infeasible else CODES.get(found["state"], INTERRUPTED))
 
 
 def _print_json(events: Iterable[dict[str, Any]]) -> dict[str, Any]:

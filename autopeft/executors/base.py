@@ -20,6 +20,10 @@ class Executor(Protocol):
     def slots(self) -> int:
         """How many requests run at once."""
 
+    @property
+    def gpus(self) -> float:
+        """How many GPUs are held for them, shares of one added up."""
+
     def submit(self, request: TrialRequest) -> None:
         """Take a request; it runs now or when a slot is free. Returns at once."""
 

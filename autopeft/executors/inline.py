@@ -23,6 +23,11 @@ class InlineExecutor:
         # Workers are reached by name: nothing here imports them, so that this process needs torch only to train.
         self._run: Callable[[list[TrialRequest]], list[TrialReport]] = importlib.import_module("workers.packs").run_all
 
+    @property
+    def gpus(self) -> float:
+        """The GPU that this process takes, if it sees one."""
+        return float(importlib.import_module("workers.devices").pick_device().type == "cuda")
+
     def submit(self, request: TrialRequest) -> None:
         """Queue a request."""
         self._waiting.append(request)

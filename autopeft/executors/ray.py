@@ -127,6 +127,11 @@ class RayExecutor:
         """Number of workers, times the requests that each carries out at once."""
         return len(self._slots) * self._pack
 
+    @property
+    def gpus(self) -> float:
+        """Shares of GPUs that the workers asked for, added up."""
+        return sum(slot.place.gpus for slot in self._slots)
+
     def submit(self, request: TrialRequest) -> None:
         """Queue a request; a free worker gets it as soon as there is a whole pack, or no more is to come."""
         self._waiting.append(request)

@@ -27,6 +27,11 @@ class RecallingExecutor:
         """How many requests run at once."""
         return self._executor.slots
 
+    @property
+    def gpus(self) -> float:
+        """How many GPUs are held for them."""
+        return self._executor.gpus
+
     def submit(self, request: TrialRequest) -> None:
         """Take a request."""
         known = self._recall(request)

@@ -142,7 +142,9 @@ def _scores(report: TrialReport) -> list[float]:
 
 
 class ReplayExecutor:
-    """As many slots as workers; every answer is there at once, oldest first."""
+    """As many slots as workers, and no GPU; every answer is there at once, oldest first."""
+
+    gpus = 0.0
 
     def __init__(self, table: Table, slots: int) -> None:
         self.slots = slots

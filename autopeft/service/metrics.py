@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -48,8 +48,11 @@ class Metrics:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what is counted when it is asked for."""
-        yield _by_state("autopeft_searches", "Searches by state.", self._store.counts())
-        yield _by_state("autopeft_trials", "Trials by state.", self._store.trials.counts())
+        searches = [([state, str(served).lower()], count) for (state, served), count in self._store.counts().items()]
+        told = "Searches by state, and by whether they are for any controller that is free."
+        yield _counted("autopeft_searches", told, ("state", "served"), searches)
+        trials = [([state], count) for state, count in self._store.trials.counts().items()]
+        yield _counted("autopeft_trials", "Trials by state.", ("state",), trials)
         controllers = "Controllers that are working on a search."
         yield GaugeMetricFamily("autopeft_controllers", controllers, value=self._store.controllers())
         waiting = "Controllers that wait for a search."
@@ -57,8 +60,10 @@ class Metrics:
         yield GaugeMetricFamily("autopeft_checks_waiting", "Requests that wait to be checked.", value=self._waiting())
 
 
-def _by_state(name: str, text: str, counts: dict[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=["state"])
-    for state, count in sorted(counts.items()):
-        family.add_metric([state], count)
+def _counted(
+    name: str, text: str, labels: Sequence[str], counts: Iterable[tuple[Sequence[str], int]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, count in sorted(counts):
+        family.add_metric(values, count)
     return family

@@ -114,15 +114,6 @@ def check(document: dict[str, Any], known: Sequence[Problem]) -> Checked:
     return Checked(plan.spec, facts, plan.warm_start, cardinality, smallest(plan.space))
 
 
-def names(name: str | None) -> None:
-    """Check the name of a search."""
-    from autopeft.submission import name_problems  # noqa: PLC0415 - torch
-
-    problems = list(name_problems(name))
-    if problems:
-        raise InvalidInput(*problems)
-
-
 def head(path: Path, encoding: str) -> None:
     """Check that the first rows of a file make a table."""
     from autopeft.tasks.formats import read_parts  # noqa: PLC0415 - pandas
@@ -211,5 +202,5 @@ def plot(answer: Answer, format_name: str) -> bytes:
 
 
 STEPS: dict[str, Callable[..., Any]] = {
-    step.__name__: step for step in (check, names, head, options, drawing, fits, export, plot)
+    step.__name__: step for step in (check, head, options, drawing, fits, export, plot)
 }

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import unicodedata
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from sqlalchemy import CursorResult, Select, delete, func, or_, select, tuple_, update
+from sqlalchemy import CursorResult, Select, and_, case, delete, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from autopeft.architecture import Architecture
 from autopeft.database import PATIENCE
-from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
+from autopeft.errors import Conflict, InvalidInput, NotFound
 from autopeft.evaluation import Conditions, Evaluation
-from autopeft.messages import ENDED, Fidelity, SearchSpec, SearchState, TrialReport
+from autopeft.messages import ENDED, Fidelity, SearchSpec, SearchState, TrialReport, rests
+from autopeft.naming import can_be_kept, unkept
 from autopeft.store.events import Event, Events
 from autopeft.store.sessions import Sessions
-from autopeft.store.tables import LONGEST_NAME, EvaluationRow, SearchRow
+from autopeft.store.tables import EvaluationRow, SearchRow
 from autopeft.store.tokens import Tokens
 from autopeft.store.trials import Trials
 from autopeft.store.uploads import Uploads
@@ -28,6 +28,8 @@ from autopeft.store.waiting import Waiting
 Phase = Literal["proxy", "confirmation"]
 # By these states what is still to be done is found among thousands of searches that have ended.
 OPEN = tuple(state for state in get_args(SearchState) if state not in ENDED)
+# What tells one run of a search from another.
+RUN = ("search_id", "fingerprint", "phase", "seed")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class SearchRecord:
     losses: int = 0
     submitter: str | None = None
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing more happens to it unless it is resumed."""
+        return rests(self.state, self.served, self.owner)
+
     def conditions(self, fidelity: Fidelity) -> Conditions:
         """Return what the scores of the search's runs at a fidelity depend on."""
         return Conditions(
@@ -83,6 +90,10 @@ class SearchRecord:
             precision=self.spec.precision,
             table=self.spec.table if self.spec.executor == "replay" else None,
         )
+
+
+# Makes what is asked for from now on of a search as it stands.
+Change = Callable[[SearchRecord], SearchSpec]
 
 
 class Store:
@@ -117,9 +128,8 @@ class Store:
         """
         identity = f"s-{uuid.uuid4().hex[:8]}"
         name = spec.name or identity
-        if not _is_name(name):
-            remedy = f"give up to {LONGEST_NAME} characters, none of them a control character"
-            raise InvalidInput(Problem("name", name, remedy))
+        if not can_be_kept(name):
+            raise InvalidInput(unkept(name))
         served = {} if submission is None else _served(submission)
         try:
             with self._sessions.write() as session:
@@ -181,11 +191,12 @@ class Store:
         with self._sessions.read() as session:
             return [_record(row) for row in session.scalars(wanted)]
 
-    def counts(self) -> dict[str, int]:
-        """Return how many searches are in each state."""
-        wanted = select(SearchRow.state, func.count()).group_by(SearchRow.state)
+    def counts(self) -> dict[tuple[str, bool], int]:
+        """Return how many searches are in each state, by it and by whether they are served."""
+        columns = (SearchRow.state, SearchRow.served)
+        wanted = select(*columns, func.count()).group_by(*columns)
         with self._sessions.read() as session:
-            return dict(session.execute(wanted).all())
+            return {(state, served): count for state, served, count in session.execute(wanted)}
 
     def delete(self, identity: str) -> None:
         """Remove a search and its evaluations."""
@@ -204,15 +215,20 @@ class Store:
             return self._take(session, row, owner, now + seconds)
 
     def claim_next(self, owner: str, seconds: float) -> SearchRecord | None:
-        """Take the oldest served search that waits for a controller, or whose controller was lost, or return None."""
+        """Take the oldest served search that waits for a controller, or whose controller was lost, or return None.
+
+        One that was released with a pause is as old as the end of it, so that it does not keep others from their turn.
+        """
         with self._sessions.write() as session:
             now = self._sessions.now(session)
-            free = or_(SearchRow.owner.is_(None), SearchRow.lease_until <= now)
+            paused = and_(SearchRow.owner.is_(None), SearchRow.lease_until > SearchRow.created)
+            turn = case((paused, SearchRow.lease_until), else_=SearchRow.created)
             # One that was cancelled is taken if its controller was lost before it could see to that.
             to_do = or_(SearchRow.cancel_requested.is_(False), SearchRow.owner.is_not(None))
+            free = SearchRow.lease_until <= now
             wanted = select(SearchRow).where(SearchRow.served, free, SearchRow.state.in_(OPEN), to_do)
             # Other controllers that look at the same moment pass over what this one is about to take.
-            wanted = wanted.order_by(SearchRow.created).limit(1).with_for_update(skip_locked=True)
+            wanted = wanted.order_by(turn).limit(1).with_for_update(skip_locked=True)
             row = session.scalar(wanted)
             return None if row is None else self._take(session, row, owner, now + seconds)
 
@@ -234,20 +250,39 @@ class Store:
         with self._sessions.write() as session:
             self._update(session, record, lease_until=0.0)
 
-    def serve(self, name: str) -> SearchRecord:
+    def serve(self, name: str, change: Change | None = None) -> SearchRecord:
         """Queue a search that nobody works on, for whichever controller is free.
+
+        Args:
+            name: id or name of the search.
+            change: makes what is asked for from now on; what it raises leaves everything as it was.
+
+        Raises:
+            Conflict: somebody works on it, or it waits for a controller already.
+            NotFound: there is no such search.
+        """
+        with self._sessions.write() as session:
+            row = self._lock_free(session, name)
+            if row.served and row.state == "queued" and row.owner is None:
+                raise Conflict(f"search {row.name!r} is waiting for a controller already")
+            if change is not None:
+                row.spec = change(_record(row)).model_dump(mode="json")
+            row.served, row.state, row.detail = True, "queued", ""
+            row.owner, row.lease_until, row.cancel_requested, row.losses = None, 0.0, False, 0
+            self._tell(session, row.id, "queued")
+            session.flush()
+            return _record(row)
+
+    def change(self, name: str, change: Change) -> SearchRecord:
+        """Replace what is asked for of a search that nobody works on, as when it is resumed with more budget.
 
         Raises:
             Conflict: somebody works on it.
             NotFound: there is no such search.
         """
         with self._sessions.write() as session:
-            row = self._lock(session, name)
-            if row.owner is not None and row.lease_until > self._sessions.now(session):
-                raise Conflict(f"search {row.name!r} is being worked on by {row.owner}; cancel it first")
-            row.served, row.state, row.detail = True, "queued", ""
-            row.owner, row.cancel_requested, row.losses = None, False, 0
-            self._tell(session, row.id, "queued")
+            row = self._lock_free(session, name)
+            row.spec = change(_record(row)).model_dump(mode="json")
             session.flush()
             return _record(row)
 
@@ -259,27 +294,35 @@ class Store:
         session.flush()
         return _record(row)
 
-    def renew(self, record: SearchRecord, seconds: float) -> bool:
-        """Prolong a lease; False where another controller has taken the search since."""
+    def renew(self, record: SearchRecord, seconds: float, spent: float = 0.0) -> bool:
+        """Prolong a lease, adding the wall seconds spent; False where another controller has the search now."""
         with self._sessions.write() as session:
             until = self._sessions.now(session) + seconds
-            return self._update(session, record, lease_until=until)
+            return self._update(session, record, lease_until=until, seconds=SearchRow.seconds + spent)
 
     def release(
-        self, record: SearchRecord, state: SearchState, spent: float, detail: str = "", infeasible: bool = False
+        self,
+        record: SearchRecord,
+        state: SearchState,
+        spent: float,
+        detail: str = "",
+        infeasible: bool = False,
+        pause: float = 0.0,
     ) -> None:
         """Give a search back in a state, adding the wall seconds spent on it.
 
         Args:
             record: as it was claimed.
             state: that it is left in.
-            spent: wall seconds.
+            spent: wall seconds that :meth:`renew` was not told of.
             detail: why, for people.
             infeasible: whether it failed because nothing meets its caps; its watchers are told.
+            pause: seconds for which no controller takes it of its own accord.
         """
         detail = _storable(detail)[:2000]
-        values = {"owner": None, "lease_until": 0.0, "state": state, "detail": detail}
         with self._sessions.write() as session:
+            until = self._sessions.now(session) + pause if pause else 0.0
+            values = {"owner": None, "lease_until": until, "state": state, "detail": detail}
             if self._update(session, record, **values, seconds=SearchRow.seconds + spent):
                 self._tell(session, record.id, state, detail, **({"infeasible": True} if infeasible else {}))
 
@@ -293,14 +336,6 @@ class Store:
         with self._sessions.write() as session:
             if self._update(session, record, state=state):
                 self._tell(session, record.id, state)
-
-    def set_spec(self, record: SearchRecord, spec: SearchSpec) -> SearchRecord:
-        """Replace what is asked for, as when a search is resumed with more budget."""
-        with self._sessions.write() as session:
-            session.execute(
-                update(SearchRow).where(SearchRow.id == record.id).values(spec=spec.model_dump(mode="json"))
-            )
-        return self.get(record.id)
 
     def request_cancel(self, name: str) -> SearchRecord:
         """Ask the controller of a search to stop; a search that nobody owns is cancelled at once.
@@ -327,10 +362,10 @@ class Store:
         with self._sessions.read() as session:
             return session.scalar(select(SearchRow.attempt).where(SearchRow.id == record.id)) == record.attempt
 
-    def look(self, search: str, last: int = 0) -> tuple[SearchState, Sequence[Event]]:
-        """Return the state of a search, by its id, and its later events, all that led to it among them."""
-        state = self.get(search).state  # first: what is told by now is then among the events that are read after it
-        return state, self.events.after(search, last)
+    def look(self, search: str, last: int = 0) -> tuple[bool, Sequence[Event]]:
+        """Return whether a search rests, by its id, and its later events, all that led to that among them."""
+        rests = self.get(search).rests  # first: what is told by now is then among the events that are read after it
+        return rests, self.events.after(search, last)
 
     def add_evaluation(
         self,
@@ -341,7 +376,7 @@ class Store:
         seed: int,
         report: TrialReport,
     ) -> None:
-        """Store a finished run; one that is there already stays as it is."""
+        """Store a finished run; one that is there already stays as it is, unless it had failed."""
         row = {
             "search_id": record.id,
             "phase": phase,
@@ -355,6 +390,14 @@ class Store:
         }
         try:
             with self._sessions.write() as session:
+                there = session.scalar(
+                    select(EvaluationRow).where(*(getattr(EvaluationRow, key) == row[key] for key in RUN))
+                )
+                if there is not None and there.report["state"] != "failed":
+                    return
+                if there is not None:
+                    session.delete(there)
+                    session.flush()
                 session.add(EvaluationRow(**row, created=self._sessions.now(session)))
                 self._update(session, record, losses=0)
         except IntegrityError:
@@ -397,9 +440,16 @@ class Store:
         session.refresh(row, with_for_update=True)
         return row
 
+    def _lock_free(self, session: Session, name: str) -> SearchRow:
+        """Return a search that nobody works on, as it is until the transaction ends."""
+        row = self._lock(session, name)
+        if row.owner is not None and row.lease_until > self._sessions.now(session):
+            raise Conflict(f"search {row.name!r} is being worked on by {row.owner}; cancel it first")
+        return row
+
     def _find(self, session: Session, name: str) -> SearchRow:
         row = None
-        if _is_name(name):
+        if can_be_kept(name):
             named = select(SearchRow).where(or_(SearchRow.id == name, SearchRow.name == name))
             row = session.scalar(named.order_by((SearchRow.id == name).desc()).limit(1))
         if row is None:
@@ -417,10 +467,6 @@ class Store:
         statement = update(SearchRow).where(SearchRow.id == record.id, SearchRow.attempt == record.attempt)
         result = cast("CursorResult[Any]", session.execute(statement.values(**values)))
         return result.rowcount == 1
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= LONGEST_NAME and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
 
 
 def _storable(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, cast, get_args
 
 from sqlalchemy import func, select, update
 
-from autopeft.errors import InvalidInput, NotFound, Problem
+from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
 from autopeft.store.sessions import Sessions
 from autopeft.store.tables import TokenRow
 
@@ -51,6 +51,7 @@ class Tokens:
 
         Raises:
             InvalidInput: no owner, a scope that there is not, or a secret that is too short.
+            Conflict: the given secret is a token's that was revoked, or has other scopes.
         """
         wanted = tuple(dict.fromkeys(scopes))
         problems = [Problem.unknown("scope", scope, SCOPES) for scope in wanted if scope not in SCOPES]
@@ -67,7 +68,7 @@ class Tokens:
         with self._sessions.write() as session:
             there = session.scalar(select(TokenRow).where(TokenRow.digest == _digest(secret)))
             if there is not None:
-                return _token(there), secret
+                return _same(_token(there), wanted), secret
             row = TokenRow(
                 id=identity,
                 owner=owner,
@@ -106,6 +107,15 @@ class Tokens:
             if session.get(TokenRow, identity) is None:
                 raise NotFound(f"no token {identity!r}; `autopeft token list` shows them")
             session.execute(update(TokenRow).where(TokenRow.id == identity).values(revoked=True))
+
+
+def _same(there: Token, scopes: Iterable[str]) -> Token:
+    """Return the token that a given secret has already, if it is the one that is asked for."""
+    if there.revoked:
+        raise Conflict(f"this token was revoked ({there.id}); give another")
+    if set(there.scopes) != set(scopes):
+        raise Conflict(f"this token has other scopes ({there.id}: {', '.join(there.scopes)}); give another")
+    return there
 
 
 def _digest(secret: str) -> str:

@@ -48,7 +48,7 @@ def test_the_reckoning_sees_what_is_lost_doubled_and_stuck(bench):
     promise(bench.log(record), "told", number=99, fingerprint="f", state="complete", score=0.5)
     promise(bench.log(record), "evaluation", phase="proxy", fingerprint="f", seed=0, state="complete", score=0.5)
     promise(bench.log(record), "run", phase="proxy", fingerprint=told["fingerprint"], seed=0)
-    bench.store.set_spec(record, record.spec.model_copy(update={"budget": "11"}))
+    bench.store.change(record.id, lambda before: before.spec.model_copy(update={"budget": "11"}))
     bench.store.claim(record.id, "elsewhere:1:abc", 30)
     wrong = Reckoning()
     bench.reckon(record, wrong)

@@ -21,7 +21,7 @@ from tests.search.conftest import autopeft
 QUICK = ("--budget", "2", "--confirm", "0")
 
 
-@pytest.mark.parametrize("name", ['it\'s "mine"', "../[bold]etc[/]", "größer 🚀 $HOME"])
+@pytest.mark.parametrize("name", ['it\'s "mine"', "..\\[bold]etc[b]", "größer 🚀 $HOME"])
 def test_name_of_any_kind_works_everywhere(run, home, job, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     searched = run("search", job, *QUICK, "--name", name)
@@ -75,6 +75,23 @@ def test_search_that_has_not_begun_can_be_looked_at(run, home, options):
     assert plot.code == 5 and "error: " in plot.err
     assert "search later: cancelled" in run("cancel", "later").err
     assert "search later: cancelled already" in run("cancel", "later").err
+
+
+def test_search_that_was_interrupted_is_watched_no_longer(run, home, options):
+    import autopeft  # noqa: PLC0415 - the name is that of the command line elsewhere here
+
+    search = autopeft.Search(**options, name="left")
+    store = Store(f"sqlite:///{home / 'autopeft.db'}")
+    store.release(store.claim("left", "elsewhere:1:abc", 30), "interrupted", 1.0, "no Ray cluster at x:1")
+    outcome = run("watch", search.record.id)
+    assert outcome.code == 130
+    assert "interrupted: no Ray cluster at x:1\ngo on with: autopeft resume left\n" in outcome.err
+
+
+def test_search_that_is_cancelled_elsewhere_is_not_done(run, home, job, monkeypatch):
+    monkeypatch.setattr(Store, "cancel_requested", lambda *_: True)
+    outcome = run("search", job)
+    assert outcome.code == 1 and "cancelled; go on with: autopeft resume mine" in outcome.err
 
 
 def test_answer_is_there_when_model_and_data_are_gone(run, home, tiny_task, tiny_model, tmp_path):

@@ -42,6 +42,16 @@ def test_mistakes_in_a_process_of_its_own(home, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_database_that_a_file_names_is_told_by_the_variable_of_the_file(run, home, tmp_path, monkeypatch):
+    file = tmp_path / "url"
+    monkeypatch.setenv("AUTOPEFT_DATABASE_URL_FILE", str(file))
+    for url in ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "nonsense", "mysql://me:secret@host/x"):
+        file.write_text(url)
+        outcome = run("list")
+        assert outcome.code == 2 and outcome.err.startswith("error: AUTOPEFT_DATABASE_URL_FILE = "), outcome
+        assert "secret" not in outcome.err
+
+
 @pytest.mark.parametrize(
     "url, pattern",
     [

@@ -12,7 +12,7 @@ from autopeft.store import Store
 
 FILE = Path(dashboards.__path__[0]) / "grafana.json"
 LABELS = {
-    "autopeft_searches": {"state"},
+    "autopeft_searches": {"state", "served"},
     "autopeft_trials": {"state"},
     "autopeft_requests_total": {"method", "route", "status"},
     "autopeft_request_seconds_bucket": {"method", "route", "le"},

@@ -10,12 +10,11 @@ import autopeft
 from autopeft.answer import candidates
 from autopeft.controller import open_study
 from autopeft.errors import Conflict, InvalidInput, NoFeasibleArchitecture, NotFound
-from autopeft.messages import SearchSpec
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.settings import Settings
 from autopeft.store import Store
 from autopeft.study import Study
-from autopeft.submission import make_plan
+from autopeft.submission import make_plan, submit_options
 from workers import proxy
 
 BASELINES = 8
@@ -146,13 +145,11 @@ def test_wall_time_is_a_hard_stop_that_leaves_an_answer(options):
     assert search.front
 
 
-def test_gpu_time_is_refused_where_there_is_no_gpu_and_is_wall_time_where_there_are(options, monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(InvalidInput, match="there is no GPU here; give trials"):
-        autopeft.Search(**{**options, "budget": "4gpu-h"})
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    spec = SearchSpec(**{**options, "budget": "4gpu-h"})
-    assert make_plan(spec).budget.seconds == 2 * 3600
+def test_a_folder_of_the_name_of_a_built_in_task_is_not_taken_for_it(options, tmp_path, monkeypatch):
+    (tmp_path / "docstrings").mkdir()
+    monkeypatch.chdir(tmp_path)
+    plan, facts = submit_options({**options, "task": "docstrings"})
+    assert plan.spec.task.name == "docstrings" and facts["rows"]["train"] == 2048
 
 
 def test_diverging_trials_fail_with_their_reason_and_never_reach_the_front(options):

@@ -1,7 +1,10 @@
 """The stream of events."""
 
+import pytest
+
+from autopeft.messages import SearchSpec
 from autopeft.store import SearchRecord
-from tests.service.conftest import Running
+from tests.service.conftest import FACTS, Running
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -43,6 +46,16 @@ def test_events_come_in_pages_too(service: Running, done: SearchRecord) -> None:
 
 def test_there_is_no_stream_of_nothing(service: Running) -> None:
     assert service.client.get("/api/v1/searches/nothing/events", headers=STREAM).status_code == 404
+
+
+@pytest.mark.timeout(60)
+def test_a_stream_of_a_search_that_its_maker_has_left_ends(service: Running) -> None:
+    made = service.store.create(SearchSpec(name="mine"), FACTS)
+    record = service.store.claim(made.id, "host:1:abc", 15.0)
+    assert record is not None
+    service.store.release(record, "interrupted", 1.0)
+    frames = _frames(service.client.get(f"/api/v1/searches/{made.id}/events", headers=STREAM).text)
+    assert frames[-1]["data"] == '{"state":"interrupted","detail":""}'
 
 
 def test_a_stream_of_a_cancelled_search_ends(service: Running, done: SearchRecord) -> None:

@@ -45,7 +45,7 @@ def test_metrics_count_requests_by_route_and_searches_and_trials_by_state(servic
     text = service.client.get("/metrics").text
     assert 'autopeft_requests_total{method="GET",route="/searches/{search}",status="200"} 3.0' in text
     assert 'autopeft_requests_total{method="GET",route="/searches/{search}",status="404"} 1.0' in text
-    assert 'autopeft_searches{state="done"} 1.0' in text
+    assert 'autopeft_searches{served="true",state="done"} 1.0' in text
     assert 'autopeft_trials{state="complete"} 5.0' in text and 'autopeft_trials{state="failed"} 1.0' in text
     assert "autopeft_controllers 0.0" in text and record.id not in text
     service.store.serve(record.id)

@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import delete
+from sqlalchemy.exc import OperationalError
 
 from autopeft.service.documents import MOST_POINTS
 from autopeft.store import SearchRecord
@@ -126,6 +127,22 @@ def test_a_finished_search_gets_more_budget_and_waits_for_a_controller(service: 
     assert resumed.status_code == 202
     assert resumed.json()["state"] == "queued" and resumed.json()["budget"] == "60"
     assert service.client.post(f"{at}/resume").status_code == 409
+
+
+def test_a_resume_that_fails_on_its_way_adds_nothing_and_may_be_sent_again(
+    service: Running, done: SearchRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("x", {}, Exception("gone"))
+
+    at = f"/api/v1/searches/{done.id}/resume"
+    with monkeypatch.context() as patch:
+        patch.setattr(service.store, "_tell", fail)
+        assert service.client.post(at, json={"budget": "+20"}).status_code == 503
+    assert service.store.get(done.id).spec.budget == "40"
+    assert service.client.post(at, json={"budget": "+20"}).json()["budget"] == "60"
+    assert service.client.post(at, json={"budget": "+20"}).status_code == 409
+    assert service.store.get(done.id).spec.budget == "60"
 
 
 @pytest.mark.parametrize(("budget", "status"), [("3", 409), ("lots", 422), ("+1h", 422)])

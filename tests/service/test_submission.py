@@ -92,16 +92,39 @@ def test_what_is_no_json_object_is_422(service: Running, body: str) -> None:
     assert answer.status_code == 422 and answer.json()["errors"][0]["field"]
 
 
-@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 201, "a\nb", " a", "s-01234567", ""])
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 201, "a\nb", " a", "s-01234567", "", "a/b", ".."])
 def test_a_name_that_no_database_or_person_could_hold_is_422(service: Running, text: str) -> None:
     body = json.dumps({**SMALL, "name": text})
     answer = service.client.post("/api/v1/searches", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422 and _fields(answer) == {"name"}
+    checked = service.client.post("/api/v1/checks", content=body, headers={"Content-Type": "application/json"})
+    assert not checked.json().get("valid") and _fields(checked) == {"name"}
 
 
 @pytest.mark.parametrize(
-    "name", ["дом", "名前", "🦊", "a'; DROP TABLE autopeft_searches; --", "<b>x</b>", "{x}", "%s"]
+    ("field", "value"),
+    [
+        ("workers", "1025"),
+        ("confirm", "1000000000"),
+        ("trial_timeout", "1e999"),
+        ("proxy", '{"epochs": 1e999}'),
+        ("full", '{"evaluations": 1001}'),
+        ("training", '{"learning_rate": 1e999, "gradient_clip": 1e999}'),
+        ("gates", '{"temperature": 1e999}'),
+        ("model", f'"a/{"b" * 300}"'),
+        ("space", f'"{"b" * 300}"'),
+        ("task", f'"hf:a/{"b" * 300}"'),
+        ("task", '{"name": "docstrings", "max_length": 513}'),
+    ],
 )
+def test_what_has_no_bound_is_422(service: Running, field: str, value: str) -> None:
+    body = f'{{"budget": 3, "executor": "inline", "{field}": {value}}}'
+    answer = service.client.post("/api/v1/searches", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert {name.partition(".")[0] for name in _fields(answer)} == {field}
+
+
+@pytest.mark.parametrize("name", ["дом", "名前", "🦊", "a'; DROP TABLE autopeft_searches; --", "<b>x", "{x}", "%s"])
 def test_any_other_name_comes_back_as_it_was(service: Running, name: str) -> None:
     answer = service.client.post("/api/v1/searches", json={**SMALL, "name": name})
     assert answer.status_code == 202 and answer.json()["name"] == name

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from autopeft.errors import InvalidInput, NotFound
+from autopeft.errors import Conflict, InvalidInput, NotFound
 from autopeft.messages import Fidelity, SearchSpec, TrialReport
 from autopeft.store.trials import TrialEntry
 from autopeft.stored import read_answer, read_front, to_entry, to_trial
@@ -147,6 +147,17 @@ def test_a_given_secret_makes_one_token_however_often_a_service_starts(store):
     first, _ = store.tokens.create("service", ["admin"], "a-secret-from-a-file-1234")
     again, _ = store.tokens.create("service", ["admin"], "a-secret-from-a-file-1234")
     assert first == again and store.tokens.list() == [first]
+
+
+def test_a_given_secret_of_another_token_or_of_a_revoked_one_is_refused(store):
+    secret = "a-secret-from-a-file-1234"
+    token, _ = store.tokens.create("service", ["submit"], secret)
+    with pytest.raises(Conflict, match=f"this token has other scopes .{token.id}: submit.; give another"):
+        store.tokens.create("service", ["admin"], secret)
+    store.tokens.revoke(token.id)
+    with pytest.raises(Conflict, match=f"this token was revoked .{token.id}.; give another"):
+        store.tokens.create("service", ["submit"], secret)
+    assert not store.tokens.any()
 
 
 def test_everything_wrong_with_a_token_is_told_at_once(store):

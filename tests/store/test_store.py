@@ -88,8 +88,32 @@ def test_names_that_a_database_or_a_terminal_cannot_take_are_bad_input_and_never
     assert len(store.list()) == 1
 
 
-def test_a_spec_is_replaced(store, search):
-    assert store.set_spec(search, SearchSpec(name="mine", budget="60")).spec.budget == "60"
+def with_budget(budget):
+    return lambda before: before.spec.model_copy(update={"budget": budget})
+
+
+def test_what_is_asked_for_is_changed_while_nobody_works_on_it(store, search):
+    assert store.change("mine", with_budget("60")).spec.budget == store.get("mine").spec.budget == "60"
+    mine = store.claim("mine", "me", 30)
+    for refusing in (store.change, store.serve):
+        with pytest.raises(Conflict, match="search 'mine' is being worked on by me; cancel it first"):
+            refusing("mine", with_budget("80"))
+    store.release(mine, "done", 0.0)
+    assert store.get("mine").spec.budget == "60"
+
+
+def test_a_search_is_changed_and_queued_at_once_or_not_at_all(store, search):
+    def refuse(_):
+        raise Conflict("no")
+
+    with pytest.raises(Conflict):
+        store.serve("mine", refuse)
+    assert not store.get("mine").served
+    served = store.serve("mine", with_budget("60"))
+    assert (served.spec.budget, served.state, served.served) == ("60", "queued", True)
+    with pytest.raises(Conflict, match="'mine' is waiting for a controller already"):
+        store.serve("mine", with_budget("80"))
+    assert store.get("mine").spec.budget == "60"
 
 
 # -- claims and leases
@@ -110,6 +134,26 @@ def test_seconds_add_up_over_attempts(store, search):
     for owner in ("a", "b"):
         store.release(store.claim("mine", owner, 30), "interrupted", 1.5)
     assert store.get("mine").seconds == 3.0
+
+
+def test_seconds_are_kept_when_a_lease_is_renewed_and_added_to_when_it_is_given_back(store, search):
+    mine = store.claim("mine", "me", 30)
+    assert store.renew(mine, 30, 1.5) and store.get("mine").seconds == 1.5
+    store.release(mine, "interrupted", 0.5)
+    assert store.get("mine").seconds == 2.0
+    store.claim("mine", "you", 30)
+    assert not store.renew(mine, 30, 9.0) and store.get("mine").seconds == 2.0
+
+
+def test_a_lease_counts_each_second_once(store, search, monkeypatch):
+    monkeypatch.setattr("autopeft.lease.RENEW_EVERY", 0.02)
+    began = time.monotonic()
+    lease = Lease.take(store, "mine")
+    time.sleep(0.3)
+    lease.stop()
+    counted, rest = store.get("mine").seconds, lease.uncounted
+    assert counted > 0.1 and counted + rest == pytest.approx(time.monotonic() - began, abs=0.1)
+    store.release(lease.record, "interrupted", rest)
 
 
 def test_a_lease_ends_by_the_clock_of_the_database(store, search, monkeypatch):
@@ -175,6 +219,20 @@ def test_the_oldest_served_search_that_is_free_is_claimed(store, search):
     assert (again.name, again.attempt, again.losses) == ("second", 2, 1)
 
 
+def test_a_search_that_was_left_with_a_pause_is_claimed_after_it_and_after_those_that_came_meanwhile(store):
+    for name in ("first", "second"):
+        store.create(SearchSpec(name=name), FACTS, Submission("me"))
+    store.release(store.claim_next("me", 30), "interrupted", 0.0, "away", pause=0.3)
+    assert store.claim_next("me", 30).name == "second" and store.claim_next("me", 30) is None
+    third = store.create(SearchSpec(name="third"), FACTS, Submission("me"))
+    time.sleep(0.35)
+    taken = [store.claim_next("me", 30) for _ in range(2)]
+    assert [(one.name, one.losses) for one in taken] == [("third", 0), ("first", 0)]
+    store.release(taken[0], "interrupted", 0.0, "away", pause=60.0)
+    assert store.claim_next("me", 30) is None
+    assert store.claim(third.id, "me", 30) is not None, "who asks for it by its name does not wait"
+
+
 def test_a_cancelled_search_is_claimed_only_to_end_what_a_lost_controller_left(store):
     waiting = store.create(SearchSpec(name="waiting"), FACTS, Submission("me"))
     assert store.request_cancel(waiting.id).state == "cancelled"
@@ -230,6 +288,18 @@ def test_the_first_of_two_evaluations_stays(store, search):
     add(store, search, score=0.9)
     (report,) = store.evaluations(search, "proxy").values()
     assert report.scores["holdout"] == 0.5
+
+
+def test_a_failed_evaluation_gives_way_to_the_next_one(store, search):
+    for reason in ("error", "timeout"):
+        failed = TrialReport.failure("", reason)
+        store.add_evaluation(search, "confirmation", architecture(1), Fidelity(), 0, failed)
+        (report,) = store.evaluations(search, "confirmation").values()
+        assert report.reason == reason
+    add(store, search, phase="confirmation", score=0.7)
+    store.add_evaluation(search, "confirmation", architecture(1), Fidelity(), 0, failed)
+    (report,) = store.evaluations(search, "confirmation").values()
+    assert report.scores == {"holdout": 0.7}
 
 
 def test_an_evaluation_of_a_deleted_search_is_nothing(store, search):
@@ -327,11 +397,11 @@ def test_a_lease_survives_a_database_that_is_away_for_a_moment(store, search, mo
     lease = Lease.take(store, "mine")
     renew, calls = store.renew, []
 
-    def away_at_first(record, seconds):
+    def away_at_first(*given):
         calls.append(1)
         if len(calls) < 3:
             raise ConnectionError("away")
-        return renew(record, seconds)
+        return renew(*given)
 
     monkeypatch.setattr(store, "renew", away_at_first)
     time.sleep(0.3)

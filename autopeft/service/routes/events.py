@@ -12,7 +12,6 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from autopeft.messages import ENDED
 from autopeft.service import schemas
 from autopeft.service.context import Service, TheService
 from autopeft.store.events import Event
@@ -38,7 +37,7 @@ async def read_events(
 ) -> Response:
     """Events after one of them, by ``after`` or the header Last-Event-ID; a stream to who accepts text/event-stream.
 
-    A stream ends when the search has come to its end.
+    A stream ends when the search has come to its end, or has been left by whoever worked on it outside the service.
     """
     record = await to_thread.run_sync(service.store.get, search)
     if STREAM in request.headers.get("accept", ""):
@@ -54,13 +53,13 @@ async def read_events(
 async def _stream(service: Service, search: str, last: int) -> AsyncIterator[bytes]:
     heard = time.monotonic()
     while True:
-        state, events = await to_thread.run_sync(service.store.look, search, last)
+        rests, events = await to_thread.run_sync(service.store.look, search, last)
         for event in events:
             yield _frame(service, event)
             last, heard = event.id, time.monotonic()
         if events:
             continue
-        if state in ENDED:
+        if rests:
             return
         if time.monotonic() - heard > HEARTBEAT_SECONDS:
             yield KEEPALIVE_COMMENT

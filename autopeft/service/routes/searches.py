@@ -10,9 +10,10 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, HTTPException, Query, Response
 from fastapi.responses import RedirectResponse
 
-from autopeft.errors import Conflict, InvalidInput, NotFound, Problem
+from autopeft.errors import InvalidInput, NotFound, Problem
 from autopeft.lease import change_budget
 from autopeft.messages import SearchState
+from autopeft.naming import name_problems
 from autopeft.service import schemas
 from autopeft.service.context import Service, TheCaller, TheDocument, TheService
 from autopeft.service.documents import front_document, history, search_document, search_documents
@@ -122,12 +123,9 @@ def resume(
     """Queue a search again, with more budget if any is given."""
     store = service.store
     record = _own(service, caller, search)
-    if record.owner is None and record.state == "queued" and record.served:
-        raise Conflict(f"search {record.name!r} is waiting for a controller already")
-    if request is not None and request.budget is not None:
-        counts = store.trials.counts(record.id)
-        record = change_budget(store, record, request.budget, sum(counts.values()) - counts.get("running", 0))
-    return search_document(store, store.serve(record.id))
+    if request is None or request.budget is None:
+        return search_document(store, store.serve(record.id))
+    return search_document(store, change_budget(store, record, request.budget, serve=True))
 
 
 async def _check(service: Service, document: dict[str, Any]) -> Checked:
@@ -139,10 +137,7 @@ async def _check(service: Service, document: dict[str, Any]) -> Checked:
     rest, problems = restrict(document)
     name = rest.pop("name", None)
     if isinstance(name, str):
-        try:
-            await service.checker.run("names", name)
-        except InvalidInput as error:
-            problems += error.problems
+        problems += name_problems(name)
     elif name is not None:
         problems.append(Problem("name", name, "must be text"))
     try:
