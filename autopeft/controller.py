@@ -86,7 +86,8 @@ class Controller:
         state: SearchState = "interrupted"
         detail, infeasible, pause = "", False, 0.0
         try:
-            plan = make_plan(self.record.spec)
+            facts = self.record.facts
+            plan = replace(make_plan(self.record.spec), model_hash=facts["model_hash"], task_hash=facts["task_hash"])
             self._study = open_study(plan, self.record, self._settings, self._earlier(plan))
             closing.callback(self._study.close)
             state = self._work(plan)
@@ -271,7 +272,7 @@ class Controller:
         key = f"trial {trial.number}.{trial.attempts}"
         request = plan.request(key, trial.architecture, plan.spec.proxy, plan.spec.seed)
         # A baseline is trained to its end: it is what the others are measured against.
-        bars = () if trial.name else plan.policy.bars(trial.params, plan.spec.proxy, self._study.trials())
+        bars = () if trial.name else plan.policy.bars(trial.params, request.chosen_fidelity, self._study.trials())
         return request.model_copy(update={"wall_limit": self._wall_limit(plan), "bars": bars})
 
     def _errand_request(self, plan: Plan, errand: Errand) -> TrialRequest:
@@ -326,9 +327,7 @@ class Controller:
         found = self._store.evaluations(self.record, "confirmation")
         there = {run for run, report in found.items() if report.state == "complete"}  # what failed is tried again
         to_confirm = candidates(self._study.trials(), plan.objectives)
-        to_confirm.sort(
-            key=lambda trial: trial.seconds, reverse=True
-        )  # the longest first, so that workers end together
+        to_confirm.sort(key=lambda trial: -trial.seconds)  # the longest first, so that workers end together
         waiting = [
             _confirmation_request(plan, trial, seed)
             for seed in range(plan.spec.confirm)

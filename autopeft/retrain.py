@@ -143,7 +143,7 @@ def retrain(
     runs: dict[int, TrialReport] = {}
     started = kind.start(ExecutorOptions(workers, ray_address))
     try:
-        for seed, report in _train(recipe, seeds, started):
+        for seed, report in _train(recipe, base, task, seeds, started):
             runs[seed] = report.model_copy(update={"weights": None})
             listener(seed, runs[seed])
             if report.state == "complete" and (best is None or _rank(seed, report) > _rank(*best)):
@@ -190,10 +190,12 @@ def _prepare(recipe: Recipe, seeds: Sequence[int]) -> tuple[BaseModel, TaskData]
     return base, task
 
 
-def _train(recipe: Recipe, seeds: Sequence[int], executor: Executor) -> Iterator[tuple[int, TrialReport]]:
+def _train(
+    recipe: Recipe, base: BaseModel, task: TaskData, seeds: Sequence[int], executor: Executor
+) -> Iterator[tuple[int, TrialReport]]:
     running = {}
     for seed in seeds:
-        request = _request(recipe, seed)
+        request = _request(recipe, base, task, seed)
         running[request.key] = seed
         executor.submit(request)
     while running:
@@ -201,13 +203,15 @@ def _train(recipe: Recipe, seeds: Sequence[int], executor: Executor) -> Iterator
             yield running.pop(report.key), report
 
 
-def _request(recipe: Recipe, seed: int) -> TrialRequest:
+def _request(recipe: Recipe, base: BaseModel, task: TaskData, seed: int) -> TrialRequest:
     return TrialRequest(
         key=f"train {recipe.name}.{seed}",
         model=recipe.base_model.address,
         task=recipe.task.spec,
         architecture=recipe.architecture.to_dict(),
         fidelity=recipe.training.fidelity,
+        model_hash=base.fingerprint,
+        task_hash=task.fingerprint,
         training=recipe.training.settings,
         precision=recipe.training.precision,
         seed=seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,8 @@ class Plan:
         objectives: what is minimised beside the parameters.
         param_budgets: numbers of trainable parameters to search at.
         base_parameters: of the base model without a head.
+        model_hash: of the weights that were submitted, to which runs are held; empty where that is not known.
+        task_hash: of the rows, likewise.
     """
 
     spec: SearchSpec
@@ -62,6 +64,8 @@ class Plan:
     param_budgets: tuple[int, ...] = ()
     caps: Mapping[str, float] = field(default_factory=dict)
     objectives: tuple[str, ...] = ()
+    model_hash: str = ""
+    task_hash: str = ""
 
     @property
     def policy(self) -> Policy:
@@ -104,6 +108,8 @@ class Plan:
             task=self.spec.task,
             architecture=architecture.to_dict(),
             fidelity=fidelity,
+            model_hash=self.model_hash,
+            task_hash=self.task_hash,
             training=self.spec.training,
             precision=self.spec.precision,
             seed=seed,
@@ -227,7 +233,9 @@ def make_plan(spec: SearchSpec) -> Plan:
         cap = by_bytes if cap is None else min(cap, by_bytes)
     plan = Plan(spec, budget, model, space, cap, tuple(filter(None, budgets)), caps, objectives)
     _check_feasible(plan)
-    return plan
+    rungs = tuple(sorted({*spec.proxy.rungs, *plan.policy.rungs(spec.proxy)}))
+    proxy = spec.proxy.model_copy(update={"rungs": rungs})
+    return replace(plan, spec=spec.model_copy(update={"proxy": proxy}))
 
 
 def _space_on(model: BaseModel | None, name: str) -> SearchSpace | None:

@@ -8,7 +8,7 @@ trial starts; what finishes beside it raises those of the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,8 +37,10 @@ class Policy:
         summary: one line for people.
         source: paper or library.
         bars: makes the bars of a trial.
+        rungs: returns the shares of a fidelity's training after which it needs scores, beside its own rungs.
     """
 
     summary: str
     source: str
     bars: Bars
+    rungs: Callable[[Fidelity], tuple[float, ...]] = lambda fidelity: ()

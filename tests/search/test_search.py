@@ -33,12 +33,20 @@ def test_search_ends_with_its_budget_baselines_first_and_every_point_of_the_fron
     assert all(row.score_std is not None for row in answer.front)
 
 
+def test_a_policy_has_the_scores_that_it_needs(options):
+    proxy = {**options["proxy"], "epochs": 5, "rungs": [0.4]}
+    search = autopeft.Search(**{**options, "policy": "one_epoch", "proxy": proxy, "confirm": 0}).run()
+    assert search.record.spec.proxy.rungs == (0.2, 0.4)
+    assert all(trial.score_at(0.2) is not None for trial in search.trials if trial.state == "complete")
+    assert any(trial.state == "pruned" and trial.share == pytest.approx(0.2) for trial in search.trials)
+
+
 def test_the_longest_runs_are_confirmed_first(options):
     search = autopeft.Search(**options).run()
     took = {trial.architecture.fingerprint: trial.seconds for trial in search.trials}
     store = Store(Settings.from_environment().database_url)
-    confirmed = [one for one in store.all_evaluations(search.id) if one.fidelity == search.record.spec.full]
-    order = [(one.seed, -took[one.architecture.fingerprint]) for one in confirmed]
+    confirmed = [one for one in store.all_evaluations(search.record.id) if "validation" in one.report.scores]
+    order = [(one.seed, -took[one.decoded.fingerprint]) for one in confirmed]
     assert len(order) > 8 and order == sorted(order)
 
 
