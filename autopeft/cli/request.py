@@ -74,7 +74,7 @@ def read_request(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="A hard stop: trials (40), wall time (90s, 30m, 2h) or GPU time (4gpu-h).",
+            help="Trials (40), confirmation apart; or wall time (90s, 30m, 2h) or GPU time (4gpu-h) of everything.",
             metavar="BUDGET",
             show_default=DEFAULT.budget,
         ),
