@@ -43,7 +43,7 @@ class Filled:
         return stores.Work(self.store, self.settings, stores.create(self.store, name, **changes))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def filled(tmp_path_factory) -> Filled:
     """``reviews`` and ``small`` are done, ``overnight`` waits, ``broken`` has failed."""
     home = tmp_path_factory.mktemp("page")
@@ -76,7 +76,7 @@ def end(process: "subprocess.Popen[str]") -> None:
     process.wait(60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(filled):
     """Where the service of ``filled`` is, without a controller."""
     process = serve(filled.settings.home, "--no-controller")
@@ -85,7 +85,7 @@ def address(filled):
     end(process)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no browser: {CHROMIUM} is not there (Debian's package chromium)")

@@ -348,7 +348,7 @@ def test_a_missing_file_says_where_it_looked_and_what_is_near(tmp_path, monkeypa
     assert problems("no/a.csv") == [f"task = 'no/a.csv': no such file or folder; there is no folder {tmp_path}/no"]
 
 
-@pytest.mark.parametrize("name", ["/" + "x" * 5000, "a\0b/c.csv", "~nobody-of-that-name/a.csv"])
+@pytest.mark.parametrize("name", ["a\0b/c.csv", "~nobody-of-that-name/a.csv"])
 def test_impossible_paths_are_missing_files(name):
     assert "no such file or folder" in problems(name)[0]
 
