@@ -276,10 +276,11 @@ def arms(peers: int, own: int, quick: bool) -> list[Arm]:
     """Return what is compared; a peer gets more evaluations, so that it gets there too."""
     names = ["tpe", "nsga2", "random", "optuna-tpe", "optuna-nsga2"]
     names += [] if quick else ["gp", "optuna-gp"]  # seconds an ask
-    found = [Arm("known_cost", policy, own, told) for told in (True, False) for policy in ("none", "optimistic")]
+    found = [Arm("known_cost", policy, own) for policy in ("none", "optimistic")]
     found += [Arm(name, "none", peers) for name in names]
     found.append(Arm("random", "one_epoch", peers))
     if not quick:
+        found += [Arm("known_cost", policy, own, experienced=False) for policy in ("none", "optimistic")]
         found += [Arm("known_cost", "one_epoch", own), Arm("known_cost", "moasha", own)]
         found += [Arm("tpe", "optimistic", peers), Arm("random", "moasha", peers), Arm("random", "optimistic", peers)]
     return found
