@@ -113,12 +113,10 @@ class Dispatcher:
             self._controller.drain()
         try:
             self._controller.run()
-        except ServiceUnreachable:
-            raise
+        except (ServiceUnreachable, DBAPIError, StorageInternalError):
+            raise  # the search goes on where it was, once what does not answer is there again
         except AutopeftError as error:
             log.warning("failed", error=str(error))
-        except (DBAPIError, StorageInternalError):
-            raise
         except Exception:
             log.exception("failed by a fault of autopeft")
         finally:

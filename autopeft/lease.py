@@ -86,25 +86,21 @@ def new_owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
 
 
-def change_budget(
-    store: Store, record: SearchRecord, budget: str, done: int | None = None, *, serve: bool = False
-) -> SearchRecord:
+def change_budget(store: Store, record: SearchRecord, budget: str, *, serve: bool = False) -> SearchRecord:
     """Set the budget with which a search that nobody works on is to go on, and return its record.
 
     Args:
         store: where the search is.
         record: of the search.
         budget: a new one in all, or more than before, as ``+20``.
-        done: finished trials, below which a budget of trials cannot go; None counts those that the store has.
         serve: whether to queue it as well, for whichever controller is free; both are done or neither.
 
     Raises:
         InvalidInput: it is no budget, or has another unit than the search's.
         Conflict: it is below what was spent already, or somebody is working on the search.
     """
-    if done is None:
-        counts = store.trials.counts(record.id)
-        done = sum(counts.values()) - counts.get("running", 0)
+    counts = store.trials.counts(record.id)
+    done = sum(counts.values()) - counts.get("running", 0)
 
     def change(before: SearchRecord) -> SearchSpec:
         changed = add_budget(before.spec.budget, budget)

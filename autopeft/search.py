@@ -94,8 +94,7 @@ class Search:
             Conflict: it is below what was spent already, or somebody is working on the search.
         """
         if budget is not None:
-            done = len([trial for trial in self.trials if trial.state != "running"])
-            self._record = change_budget(self._store, self._record, str(budget), done)
+            self._record = change_budget(self._store, self._record, str(budget))
 
     def cancel(self) -> None:
         """Ask whoever works on the search to stop; what is finished stays."""

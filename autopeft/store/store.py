@@ -326,11 +326,6 @@ class Store:
             if self._update(session, record, **values, seconds=SearchRow.seconds + spent):
                 self._tell(session, record.id, state, detail, **({"infeasible": True} if infeasible else {}))
 
-    def let_go(self, record: SearchRecord) -> None:
-        """Give a search back as it was when it was claimed."""
-        with self._sessions.write() as session:
-            self._update(session, record, owner=None, lease_until=0.0)
-
     def set_state(self, record: SearchRecord, state: SearchState) -> None:
         """Set a claimed search's state."""
         with self._sessions.write() as session:
@@ -393,9 +388,9 @@ class Store:
                 there = session.scalar(
                     select(EvaluationRow).where(*(getattr(EvaluationRow, key) == row[key] for key in RUN))
                 )
-                if there is not None and there.report["state"] != "failed":
-                    return
                 if there is not None:
+                    if there.report["state"] != "failed":
+                        return
                     session.delete(there)
                     session.flush()
                 session.add(EvaluationRow(**row, created=self._sessions.now(session)))
