@@ -1,7 +1,7 @@
 """Which sampler finds the front with the fewest evaluations, and with the fewest training steps? Replayed, many seeds.
 
-    python benchmarks/samplers.py                 tables and pictures for docs/results.md, into samplers/
-    python benchmarks/samplers.py --quick --json  one JSON object in a few minutes
+    python benchmarks/samplers.py --pictures docs/images  tables for docs/results.md, and a picture of each
+    python benchmarks/samplers.py --quick --json          one JSON object in a few minutes
 
 Training is replayed from the tables in ``oracle/`` (see oracle.py): what a table does not hold is estimated from it,
 with the noise of its runs (see ``autopeft.executors.replay``). A search sees noisy scores; it is measured by the
@@ -32,6 +32,7 @@ import optuna
 import torch
 from experience import of_others
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from samplers_chart import draw
 
 from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
@@ -54,6 +55,8 @@ SHARES = (0.90, 0.95, 0.99)
 MAIN = 0.95
 # Recorded seeds are below this one, so that no search meets a recorded run: all is estimated alike.
 FIRST_SEED = 100
+# What the picture shows: more would hide one another.
+DRAWN = ("known_cost", "known_cost + optimistic", "tpe", "nsga2", "random", "optuna-tpe", "optuna-nsga2", "gp")
 
 
 @dataclass(frozen=True)
@@ -310,15 +313,21 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", type=Path, default=sorted(HERE.glob("*.jsonl.gz")))
     parser.add_argument("--space", default="autopeft")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--pictures", type=Path, default=None, help="folder for a picture of every table")
     given = parser.parse_args()
     seeds = given.seeds or (4 if given.quick else 20)
     tables = given.tables[-1:] if given.quick else given.tables
     summaries = {}
     for path in tables:
-        compared = arms(peers=100 if given.quick else 150, own=72 if given.quick else 100, quick=given.quick)
+        compared = arms(peers=100 if given.quick else 150, own=50 if given.quick else 100, quick=given.quick)
         found = run(path, given.space, compared, seeds, given.processes)
         name = path.name.split(".")[0]
         summaries[name] = summary(found)
+        if given.pictures is not None:
+            curves = {arm.name: [(course.steps, course.hypervolume) for course in found[arm]] for arm in found}
+            drawn = {arm: curves[arm] for arm in DRAWN if arm in curves}
+            title = f"{name}, {given.space}: {seeds} searches of each, median and quartiles"
+            draw(drawn, MAIN, title, given.pictures / f"samplers-{name}.png")
         if not given.json:
             print(f"\n### {name}, {given.space}\n\n{table(found)}\n")
             told = {k: v for k, v in summaries[name].items() if k != "by_sampler"}

@@ -5,6 +5,10 @@ score at every rung by extremely randomised trees (Geurts et al. 2006) on the ar
 the noise of a run, drawn from how far recorded runs of one architecture of about that cost lie apart, all rungs
 together. Trees, because no sampler here models scores by trees: an estimate by a Gaussian process would flatter those
 that do.
+
+A recorded run's luck is no merit of its architecture. Where noise explains how far its score is from what the trees of
+the other architectures say, these are followed (hard thresholding: Donoho and Johnstone 1994). Else the best of a
+table would be its luckiest runs, of which no model can learn.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import KFold, cross_val_predict
 
 from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
@@ -36,6 +41,8 @@ LEAF = 1
 SEED = 0
 # Architectures with several recorded runs, the nearest in cost, whose noise is drawn from: large ones are less stable.
 NEAREST = 8
+# Deviations of the noise that a score may be off by luck, and parts of the table that are estimated from the others.
+LUCK, PARTS = 2.0, 5
 
 
 class Table:
@@ -109,9 +116,26 @@ class Table:
     def _forest(self) -> ExtraTreesRegressor:
         x = np.array([self._features.of(architecture) for architecture in self.architectures.values()])
         y = np.array([np.mean([_scores(report) for report in runs.values()], axis=0) for runs in self._runs.values()])
+        y = y if y.shape[1] > 1 else y[:, 0]  # as scikit-learn wants it
         weights = np.array([len(runs) for runs in self._runs.values()])
         forest = ExtraTreesRegressor(TREES, min_samples_leaf=LEAF, max_features=0.5, random_state=SEED)
-        return forest.fit(x, y if y.shape[1] > 1 else y[:, 0], sample_weight=weights)
+        if self.noise and len(x) >= PARTS:
+            parts = KFold(PARTS, shuffle=True, random_state=SEED)
+            told = cross_val_predict(forest, x, y, cv=parts, params={"sample_weight": weights})
+            luck = LUCK * self._deviations / np.sqrt(weights)[:, None]
+            y = np.where(np.abs(y - told) <= luck.reshape(y.shape), told, y)
+        return forest.fit(x, y, sample_weight=weights)
+
+    @property
+    def _deviations(self) -> np.ndarray:
+        """Of each architecture the deviation of a run at every rung, of shape ``(architectures, rungs)``."""
+        costs = [cost_axis(next(iter(runs.values())).params) for runs in self._runs.values()]
+        return np.array([np.sqrt(np.mean(self._near(cost) ** 2, axis=0)) for cost in costs])
+
+    def _near(self, cost: float) -> np.ndarray:
+        """Return the deviations of runs of about a cost, of shape ``(runs, rungs)``."""
+        near = sorted(self.noise, key=lambda one: abs(one[0] - cost))[:NEAREST]
+        return np.concatenate([deviations for _, deviations in near])
 
     def _estimate(self, architecture: Architecture, seed: int) -> TrialReport:
         params = sum(price(placement, self.geometry) for placement in architecture.placements)
@@ -133,8 +157,7 @@ class Table:
         if not self.noise:
             return np.zeros(len(self._steps))
         rng = random.Random(int(hashlib.sha256(f"{architecture.fingerprint} {seed}".encode()).hexdigest(), 16))
-        near = sorted(self.noise, key=lambda one: abs(one[0] - cost_axis(params)))[:NEAREST]
-        return np.asarray(rng.choice(np.concatenate([deviations for _, deviations in near])))
+        return np.asarray(rng.choice(self._near(cost_axis(params))))
 
 
 def _scores(report: TrialReport) -> list[float]:
