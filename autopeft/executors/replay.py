@@ -7,8 +7,8 @@ together. Trees, because no sampler here models scores by trees: an estimate by 
 that do.
 
 A recorded run's luck is no merit of its architecture. Where noise explains how far its score is from what the trees of
-the other architectures say, these are followed (hard thresholding: Donoho and Johnstone 1994). Else the best of a
-table would be its luckiest runs, of which no model can learn.
+the other architectures say, these are followed (a universal hard threshold: Donoho and Johnstone 1994). Else the best
+of a table would be its luckiest runs, of which no model can learn.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ LEAF = 1
 SEED = 0
 # Architectures with several recorded runs, the nearest in cost, whose noise is drawn from: large ones are less stable.
 NEAREST = 8
-# Deviations of the noise that a score may be off by luck, and parts of the table that are estimated from the others.
-LUCK, PARTS = 2.0, 5
+# Parts of the table, each of which is estimated from the others.
+PARTS = 5
 
 
 class Table:
@@ -122,7 +122,8 @@ class Table:
         if self.noise and len(x) >= PARTS:
             parts = KFold(PARTS, shuffle=True, random_state=SEED)
             told = cross_val_predict(forest, x, y, cv=parts, params={"sample_weight": weights})
-            luck = LUCK * self._deviations / np.sqrt(weights)[:, None]
+            largest = math.sqrt(2 * math.log(len(x)))  # deviations that one of so many is off by luck alone
+            luck = largest * self._deviations / np.sqrt(weights)[:, None]
             y = np.where(np.abs(y - told) <= luck.reshape(y.shape), told, y)
         return forest.fit(x, y, sample_weight=weights)
 
