@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from autopeft.plots.palette import GRID, INK, MUTED
 
@@ -41,7 +41,7 @@ def draw(curves: Mapping[str, Sequence[Curve]], goal: float, title: str, path: P
         title: of the picture.
         path: of the PNG file.
     """
-    figure = Figure(figsize=(11, 5), dpi=150, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(12, 5), dpi=150, facecolor="white", layout="constrained")
     figure.suptitle(title, color=INK, x=0.01, ha="left")
     by_evaluation, by_training = figure.subplots(1, 2, sharey=True)
     for (name, searches), colour in zip(curves.items(), COLOURS, strict=False):
@@ -53,7 +53,7 @@ def draw(curves: Mapping[str, Sequence[Curve]], goal: float, title: str, path: P
     _dress(by_evaluation, "evaluations", goal)
     _dress(by_training, "training steps, in full trainings", goal)
     by_evaluation.set_ylabel("share of the best hypervolume", color=INK)
-    by_evaluation.legend(loc="lower right", frameon=False, fontsize=8)
+    figure.legend(*by_evaluation.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -74,7 +74,7 @@ def _dress(axes: Axes, label: str, goal: float) -> None:
     axes.axhline(goal, color=MUTED, linewidth=0.8, linestyle="--")
     axes.set_xscale("log")
     axes.set_ylim(LOWEST, 1.0)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel(label, color=INK)
     axes.grid(color=GRID)
