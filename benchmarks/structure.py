@@ -4,9 +4,9 @@
 
 For every task, budget and seed: gates are trained on the training rows, and name a structure. Beside these, for every
 task and budget: random structures, which are gates in random order filled up to the same budget. Every structure is
-trained from scratch, as long as the gates were, at as many seeds as --seeds says, and scored on the validation and
-test rows together, which nothing saw before; its score is the mean over them, so that with several it is structures
-that are compared, not runs. Two workers; results are kept in OUT.json as they come, and are not computed again.
+trained from scratch at as many seeds as --seeds says, and scored on the validation and test rows together, which
+nothing saw before; its score is the mean over them, so that with several it is structures that are compared, not runs.
+Two workers; results are kept in OUT.json as they come, and are not computed again.
 """
 
 from __future__ import annotations
@@ -36,14 +36,8 @@ SEARCHES = (0, 1, 2)
 RANDOM = 20
 PARTS: tuple[Part, ...] = ("validation", "test")
 # Rather more rows than epochs: where the weights learn their half by heart, gates that change nothing come first.
-ROWS, PASSES = 8000, 16000
-HELD_OUT = 500
-
-
-def fidelity_of(task: str) -> Fidelity:
-    """Return how long gates and structures are trained on a task."""
-    rows = min(ROWS, len(load_task(TaskSpec(name=task)).train))
-    return Fidelity(rows=rows, epochs=PASSES / rows)
+SEARCH_ROWS, SEARCH_PASSES = 8000, 16000
+TRAIN = Fidelity(rows=1500, epochs=2, evaluations=2, held_out_rows=500)
 
 
 class Bench:
@@ -79,13 +73,14 @@ class Bench:
 
     def search_requests(self, task: str) -> list[TrialRequest]:
         """Return the structure searches of a task."""
+        rows = min(SEARCH_ROWS, len(load_task(TaskSpec(name=task)).train))
         return [
             TrialRequest(
                 key=f"{Path(task).name} {budget} gates {seed}",
                 model=MODEL,
                 task=TaskSpec(name=task),
                 architecture=self.everything(space).to_dict(),
-                fidelity=fidelity_of(task),
+                fidelity=Fidelity(rows=rows, epochs=SEARCH_PASSES / rows),
                 gates=GateSettings(budget=self.params(budget)),
                 seed=seed,
             )
@@ -120,7 +115,7 @@ class Bench:
             model=MODEL,
             task=TaskSpec(name=task),
             architecture=chosen.to_dict(),
-            fidelity=fidelity_of(task).model_copy(update={"evaluations": 2, "held_out_rows": HELD_OUT}),
+            fidelity=TRAIN,
             parts=PARTS,
             seed=seed,
         )
