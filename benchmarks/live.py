@@ -82,7 +82,7 @@ def compare(kept: Kept, task: str, seeds: int) -> str:
     name = Path(task).name
     head = statistics.fmean(kept.get(f"{name} head", lambda: head_only(task)))
     areas: dict[str, list[float]] = {OURS: [], PEER: []}
-    trainings, trials = [], []
+    trainings = []
     for seed in range(seeds):
         ours = kept.get(f"{name} {OURS} {seed}", lambda seed=seed: search(task, seed, OURS, TRIALS))
         equal = round(ours["trainings"])
@@ -92,7 +92,6 @@ def compare(kept: Kept, task: str, seeds: int) -> str:
             points = [(cost_axis(params), score) for params, score in found["front"]]
             areas[sampler].append(hypervolume(points, reference))
         trainings.append(ours["trainings"])
-        trials.append(peer["trials"])
         print(f"{name} seed {seed}: {areas[OURS][-1]:.3f} and {areas[PEER][-1]:.3f}", flush=True)
     ratios = [ours / peer for ours, peer in zip(areas[OURS], areas[PEER], strict=True)]
     cells = [", ".join(f"{area:.3f}" for area in areas[sampler]) for sampler in (OURS, PEER)]

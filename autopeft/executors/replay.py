@@ -17,7 +17,7 @@ import hashlib
 import math
 import random
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -108,8 +108,7 @@ class Table:
         for runs in self._runs.values():
             if len(runs) > 1:
                 curves = np.array([_scores(report) for report in runs.values()])
-                cost = cost_axis(next(iter(runs.values())).params)
-                found.append((cost, (curves - curves.mean(0)) * math.sqrt(len(runs) / (len(runs) - 1))))
+                found.append((_cost(runs), (curves - curves.mean(0)) * math.sqrt(len(runs) / (len(runs) - 1))))
         return found
 
     @cached_property
@@ -130,8 +129,7 @@ class Table:
     @property
     def _deviations(self) -> np.ndarray:
         """Of each architecture the deviation of a run at every rung, of shape ``(architectures, rungs)``."""
-        costs = [cost_axis(next(iter(runs.values())).params) for runs in self._runs.values()]
-        return np.array([np.sqrt(np.mean(self._near(cost) ** 2, axis=0)) for cost in costs])
+        return np.array([np.sqrt(np.mean(self._near(_cost(runs)) ** 2, axis=0)) for runs in self._runs.values()])
 
     def _near(self, cost: float) -> np.ndarray:
         """Return the deviations of runs of about a cost, of shape ``(runs, rungs)``."""
@@ -159,6 +157,10 @@ class Table:
             return np.zeros(len(self._steps))
         rng = random.Random(int(hashlib.sha256(f"{architecture.fingerprint} {seed}".encode()).hexdigest(), 16))
         return np.asarray(rng.choice(self._near(cost_axis(params))))
+
+
+def _cost(runs: Mapping[int, TrialReport]) -> float:
+    return cost_axis(next(iter(runs.values())).params)
 
 
 def _scores(report: TrialReport) -> list[float]:
