@@ -121,12 +121,17 @@ class GateTraining(Asked):
     """How gates are trained beside the weights (S3Delta, arXiv 2206.07382).
 
     Attributes:
+        epochs: passes over the half of the rows on which the weights learn. After more than one they have begun to
+            learn these rows by heart, and the best gates become those of modules that change little.
+        draws: batches of the other half, each with gates drawn afresh, that a step's gradient is the mean of.
         learning_rate: of the gates' logits, under AdamW.
         temperature: beta of the shifted global sigmoid; a lower one parts the probabilities faster.
         order: ``first`` takes the weights as they are for the gates' gradient; ``second`` looks one weight step
             ahead, as DARTS does, at three more passes a step.
     """
 
+    epochs: float = Field(default=1.0, gt=0)
+    draws: int = Field(default=4, ge=1, le=1000)
     learning_rate: float = Field(default=0.1, gt=0)
     temperature: float = Field(default=1.0, gt=0)
     order: Literal["first", "second"] = "first"

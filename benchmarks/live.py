@@ -4,20 +4,22 @@
 
 For every task and seed: a search of 40 trials by `known_cost` with the policy `optimistic`, then one by `tpe` (that of
 Optuna, with first points spread over the cost axis) without a policy, of as many trials as the first took training
-steps. Both begin without hand-made architectures and from an empty store. Fronts are confirmed at three seeds; what is
-compared is the hypervolume of the confirmed means above that of head only. Two workers. Results are kept in OUT.json
-as they come.
+steps. Both begin without hand-made architectures and from an empty store, and `known_cost` with the experience of the
+other recorded tasks alone, as on a task that is new to it. Fronts are confirmed at three seeds; what is compared is
+the hypervolume of the confirmed means above that of head only. Two workers. Results are kept in OUT.json as they come.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from experience import of_others
 from kept import Kept
 from running import run_all
 
@@ -25,6 +27,7 @@ import autopeft
 from autopeft.architecture import Architecture
 from autopeft.messages import Fidelity, TaskSpec, TrialRequest
 from autopeft.pareto import cost_axis, hypervolume
+from autopeft.samplers import experience
 
 MODEL = "minilm"
 TRIALS = 40
@@ -38,6 +41,9 @@ def search(task: str, seed: int, sampler: str, trials: int) -> dict[str, Any]:
     """Return what a search found and what it took."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["AUTOPEFT_HOME"] = home
+        experience.FILE = Path(home) / "experience.json"
+        experience.FILE.write_text(json.dumps(of_others(Path(task).name).to_dict()), encoding="utf-8")
+        experience.shipped.cache_clear()
         run = autopeft.Search(
             model=MODEL,
             task=task,

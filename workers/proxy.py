@@ -104,7 +104,6 @@ def _search(
         rows,
         task.data.kind,
         request.chosen_training,
-        request.chosen_fidelity,
         request.seed,
         request.gates,
         deadline,

@@ -1,8 +1,9 @@
 """S3Delta's structure search by gradients: a gate on every placement, trained in turns with the weights.
 
 Hu et al. 2022, arXiv 2206.07382. The training rows are halved: the weights learn on one half, the gates on the other,
-as in DARTS. Each turn draws its gates afresh (:mod:`workers.gates`); only the passes that a second-order gradient
-compares share theirs.
+as in DARTS. Each pass draws its gates afresh (:mod:`workers.gates`); only those that a second-order gradient compares
+share theirs. A pass says little of a hundred gates at once: so the gates' gradient is the mean of several, while the
+weights, which learn their rows by heart, take few steps.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from autopeft.messages import Fidelity, GateSettings, TrainingSettings
+from autopeft.messages import GateSettings, TrainingSettings
 from autopeft.modules.attach import Attachment
 from autopeft.tasks.base import Kind
 from workers.data import Batch, EncodedSplit
@@ -45,7 +46,6 @@ def search_structure(
     rows: EncodedSplit,
     kind: Kind,
     settings: TrainingSettings,
-    fidelity: Fidelity,
     seed: int,
     gates: GateSettings,
     deadline: float | None = None,
@@ -55,12 +55,11 @@ def search_structure(
     Args:
         attachment: every placement that has a gate, on its model. Its weights are trained with gates half open and are
             of no use after.
-        rows: training rows, already cut to the fidelity; halved here.
+        rows: training rows, halved here.
         kind: decides the loss.
         settings: of the weights' optimiser.
-        fidelity: ``epochs`` counts passes over the weights' half; nothing is evaluated.
         seed: of the halves, the order of the rows and the drawn gates.
-        gates: of the gates and their optimiser.
+        gates: of the gates and their optimiser, and how long both learn; nothing is evaluated.
         deadline: of ``time.monotonic()``; the run stops itself after it.
 
     Raises:
@@ -70,12 +69,12 @@ def search_structure(
     started = time.monotonic()
     halving, order, gate_order, drawing = np.random.default_rng(seed).spawn(4)
     weight_rows, gate_rows = halve(rows, halving)
-    steps = count_steps(weight_rows, settings, fidelity)
+    steps = count_steps(weight_rows, settings, gates.epochs)
     search = _Search(Loop(attachment, kind, settings, PACE), attachment, gates, steps, drawing)
     weight_batches = weight_rows.shuffled_batches(settings.batch_size, order)
     gate_batches = gate_rows.shuffled_batches(settings.batch_size, gate_order)
     for step in range(1, steps + 1):
-        search.step(next(weight_batches), next(gate_batches))
+        search.step(next(weight_batches), [next(gate_batches) for _ in range(gates.draws)])
         check_deadline(deadline, step, steps)
     attachment.set_gates({})
     return Structure(search.result(), steps, time.monotonic() - started)
@@ -120,9 +119,10 @@ class _Search:
         warmups = {loop.optimizer: loop.settings.warmup, self.optimizer: 0.0}
         self.schedules = [LambdaLR(optimizer, schedule(steps, warmup)) for optimizer, warmup in warmups.items()]
 
-    def step(self, weight_batch: Batch, gate_batch: Batch) -> None:
-        """Let the gates learn on their batch, and then the weights on theirs."""
-        self.logits.grad = self._gradient(weight_batch, gate_batch)
+    def step(self, weight_batch: Batch, gate_batches: Sequence[Batch]) -> None:
+        """Let the gates learn on their batches, and then the weights on theirs."""
+        gradients = [self._gradient(weight_batch, batch) for batch in gate_batches]
+        self.logits.grad = torch.stack(gradients).mean(0)
         self.optimizer.step()
         self._open(self._draw().detach().to(self.loop.device, torch.float32))
         self.loop.step(weight_batch)

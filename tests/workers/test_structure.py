@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from autopeft.architecture import Architecture, Placement
-from autopeft.messages import Fidelity, GateSettings, TrainingSettings, TrialReport, TrialRequest
+from autopeft.messages import GateSettings, TrainingSettings, TrialReport, TrialRequest
 from autopeft.modules.attach import Attachment
 from tests.workers.conftest import gated_logits, lora, mixed
 from workers import proxy
 from workers.data import EncodedSplit
-from workers.structure import gate_costs, halve, search_structure
+from workers.structure import _Search, gate_costs, halve, search_structure
 from workers.training import Loop, TrainingStopped
 
 close = torch.testing.assert_close
@@ -30,8 +30,8 @@ SETTINGS = TrainingSettings(batch_size=4)
 
 def search(attachment, data=None, gates=GATES, settings=SETTINGS, seed=0, epochs=1.0, deadline=None):
     data = rows() if data is None else data
-    fidelity = Fidelity(epochs=epochs)
-    return search_structure(attachment, data, "classification", settings, fidelity, seed, gates, deadline)
+    gates = gates.model_copy(update={"epochs": epochs})
+    return search_structure(attachment, data, "classification", settings, seed, gates, deadline)
 
 
 @pytest.mark.parametrize("order", ["first", "second"])
@@ -87,6 +87,34 @@ def test_weights_and_gates_never_see_each_others_rows(attach_gated, monkeypatch)
     equally_long = EncodedSplit([[10 + row] * 4 for row in range(24)], None, data.targets, 0)
     search(attach_gated(lora()), equally_long, epochs=2)
     assert len(seen[True]) == len(seen[False]) == 12 and not seen[True] & seen[False]
+
+
+@pytest.mark.parametrize(("draws", "order", "passes"), [(1, "first", 1), (4, "first", 4), (3, "second", 3)])
+def test_every_step_hears_so_many_batches_of_the_gates_half(attach_gated, monkeypatch, draws, order, passes):
+    heard = []
+    differentiate = _Search._differentiate
+
+    def watch(self, batch, drawn, weights):
+        found = differentiate(self, batch, drawn, weights)
+        heard.append((tuple(map(tuple, batch.inputs["input_ids"].tolist())), found[0]))
+        return found
+
+    monkeypatch.setattr(_Search, "_differentiate", watch)
+    gates = GateSettings(budget=300, draws=draws, order=order)
+    found = search(attach_gated(perturbed=False), rows(160), gates)
+    each = passes if order == "first" else passes * 4  # the upper level's own, and the lower level's of three more
+    assert len(heard) == found.steps * each
+    assert len({batch for batch, _ in heard[:each]}) >= passes
+
+
+def test_a_step_takes_the_mean_of_its_draws(attach_gated, monkeypatch):
+    attachment = attach_gated()
+    turns = _Search(Loop(attachment, "classification", SETTINGS, 1.0), attachment, GATES, 1, None)
+    given = [torch.full_like(turns.logits, number, requires_grad=False) for number in (1.0, 2.0, 6.0)]
+    monkeypatch.setattr(turns, "_gradient", lambda weight_batch, gate_batch: given[gate_batch])
+    monkeypatch.setattr(turns, "_draw", lambda: torch.ones(len(turns.keys)))
+    turns.step(next(rows().shuffled_batches(4, np.random.default_rng(0))), range(3))
+    assert turns.logits.grad.tolist() == [3.0] * len(turns.keys)
 
 
 def test_a_search_leaves_no_gate_behind(attach_gated, tiny_batch):
@@ -160,7 +188,7 @@ def test_smaller_passes_find_the_same_and_too_little_memory_stops_the_search(att
 
 
 def test_a_request_with_gates_reports_probabilities(request_for):
-    request = request_for(gates=GateSettings(budget=700), keep_weights=True)
+    request = request_for(gates=GateSettings(budget=700, epochs=2), keep_weights=True)
     request = TrialRequest.model_validate_json(request.model_dump_json())
     report, again = proxy.run(request), proxy.run(request)
     assert report.state == "complete", report.detail
