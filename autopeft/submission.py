@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -187,7 +187,8 @@ def submit(spec: SearchSpec, known: Sequence[Problem] = ()) -> tuple[Plan, dict[
     problems = _Problems([*known, *name_problems(spec.name)])
     spec = problems.attempt(lambda: _with_absolute_paths(spec)) or spec
     plan = problems.attempt(lambda: make_plan(spec))
-    problems += _table_problems(spec)
+    if spec.executor in EXECUTORS.names:
+        problems += EXECUTORS.get(spec.executor).check(spec.table)
     problems.attempt(lambda: _require_files(find_model(spec.model)))
     if plan is not None:
         problems.attempt(partial(_require_positions, plan))
@@ -333,15 +334,6 @@ def _as_document(options: dict[str, Any]) -> dict[str, Any]:
     elif isinstance(budgets, (list, tuple)):
         document["param_budgets"] = [str(amount) for amount in budgets]
     return document
-
-
-def _table_problems(spec: SearchSpec) -> Iterator[Problem]:
-    if spec.executor == "replay" and spec.table is None:
-        yield Problem("table", None, "the executor 'replay' needs one: --table FILE, as `autopeft evaluations` writes")
-    if spec.executor != "replay" and spec.table is not None:
-        yield Problem("table", spec.table, "only the executor 'replay' reads one; add --executor replay")
-    if spec.table is not None and not Path(spec.table).is_file():
-        yield Problem("table", spec.table, "no such file; `autopeft evaluations --out` writes one")
 
 
 def _require_files(source: ModelSource) -> None:

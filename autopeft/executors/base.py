@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from autopeft.errors import Problem
 from autopeft.messages import TrialReport, TrialRequest
 
 
@@ -53,9 +54,21 @@ class ExecutorOptions:
     pack: int = 1
 
 
+def _reads_none(table: str | None) -> Iterator[Problem]:
+    if table is not None:
+        yield Problem("table", table, "only the executor 'replay' reads one; add --executor replay")
+
+
 @dataclass(frozen=True)
 class ExecutorKind:
-    """One way to run requests: what it is, and how it is started."""
+    """One way to run requests.
+
+    Attributes:
+        summary: one line for people.
+        start: starts it.
+        check: yields what is wrong with the table of recorded runs that a search names, or with its naming none.
+    """
 
     summary: str
     start: Callable[[ExecutorOptions], Executor]
+    check: Callable[[str | None], Iterable[Problem]] = _reads_none

@@ -17,7 +17,7 @@ import hashlib
 import math
 import random
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -190,10 +190,24 @@ class ReplayExecutor:
         self._waiting.clear()
 
 
+def _read(table: str | None) -> Table:
+    if table is None:
+        remedy = "the executor 'replay' needs one: --table FILE, as `autopeft evaluations --out` writes"
+        raise InvalidInput(Problem("table", None, remedy))
+    return Table(read_evaluations(Path(table)))
+
+
 def _start(options: ExecutorOptions) -> Executor:
-    if options.table is None:
-        raise InvalidInput(Problem("table", None, "the executor 'replay' needs one: --table FILE"))
-    return ReplayExecutor(Table(read_evaluations(Path(options.table))), options.workers)
+    return ReplayExecutor(_read(options.table), options.workers)
 
 
-EXECUTOR = ExecutorKind(summary="no training: recorded runs of a table, and estimates from them", start=_start)
+def _check(table: str | None) -> Iterator[Problem]:
+    try:
+        _read(table)
+    except InvalidInput as error:
+        yield from error.problems
+
+
+EXECUTOR = ExecutorKind(
+    summary="no training: recorded runs of a table, and estimates from them", start=_start, check=_check
+)

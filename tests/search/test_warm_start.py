@@ -196,3 +196,14 @@ def test_replay_without_a_table_and_a_table_without_replay_are_refused(options, 
         autopeft.Search(**{**options, "table": str(tmp_path)})
     with pytest.raises(InvalidInput, match="no such file"):
         autopeft.Search(**{**options, "executor": "replay", "table": str(Path(tmp_path) / "not.jsonl")})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("# A page\n", "line 1 is no evaluation"), ("", "no complete run"), ("{}\n", "line 1")]
+)
+def test_a_file_that_is_no_table_is_refused_before_there_is_a_search(options, tmp_path, text, message):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(InvalidInput, match=message):
+        autopeft.Search(**{**options, "executor": "replay", "table": str(page)})
+    assert Store(Settings.from_environment().database_url).list() == []
