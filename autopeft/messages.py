@@ -121,8 +121,8 @@ class GateTraining(Asked):
     """How gates are trained beside the weights (S3Delta, arXiv 2206.07382).
 
     Attributes:
-        epochs: passes over the half of the rows on which the weights learn. After more than one they have begun to
-            learn these rows by heart, and the best gates become those of modules that change little.
+        steps: of the weights, and of the gates. Fewer say little. Where more than a pass or two over the weights' half
+            of the rows, they learn it by heart, and the best gates become those of modules that change little.
         draws: batches of the other half, each with gates drawn afresh, that a step's gradient is the mean of.
         learning_rate: of the gates' logits, under AdamW.
         temperature: beta of the shifted global sigmoid; a lower one parts the probabilities faster.
@@ -130,7 +130,7 @@ class GateTraining(Asked):
             ahead, as DARTS does, at three more passes a step.
     """
 
-    epochs: float = Field(default=1.0, gt=0)
+    steps: int = Field(default=100, ge=1)
     draws: int = Field(default=4, ge=1, le=1000)
     learning_rate: float = Field(default=0.1, gt=0)
     temperature: float = Field(default=1.0, gt=0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from running import run_all
 
 from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
-from autopeft.messages import Fidelity, GateSettings, Part, TaskSpec, TrialReport, TrialRequest
+from autopeft.messages import Fidelity, GateSettings, Part, TaskSpec, TrainingSettings, TrialReport, TrialRequest
 from autopeft.modules.plan import price
 from autopeft.samplers.s3delta import fill
 from autopeft.space import gates as gates_of
@@ -71,7 +72,9 @@ class Bench:
         return found
 
     def search_requests(self, task: str) -> list[TrialRequest]:
-        """Return the structure searches of a task."""
+        """Return the structure searches of a task: one pass of the weights over their half of the rows."""
+        rows = min(SEARCH_ROWS, len(load_task(TaskSpec(name=task)).train))
+        steps = math.ceil(math.ceil(rows / 2) / TrainingSettings().batch_size)
         return [
             TrialRequest(
                 key=f"{Path(task).name} {budget} gates {seed}",
@@ -79,7 +82,7 @@ class Bench:
                 task=TaskSpec(name=task),
                 architecture=self.everything(space).to_dict(),
                 fidelity=Fidelity(rows=SEARCH_ROWS),
-                gates=GateSettings(budget=self.params(budget)),
+                gates=GateSettings(budget=self.params(budget), steps=steps),
                 seed=seed,
             )
             for budget, space in SPACES.items()

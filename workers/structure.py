@@ -22,7 +22,7 @@ from autopeft.modules.attach import Attachment
 from autopeft.tasks.base import Kind
 from workers.data import Batch, EncodedSplit
 from workers.gates import draw, probabilities
-from workers.training import Loop, TrainingStopped, check_deadline, count_steps, schedule
+from workers.training import Loop, TrainingStopped, check_deadline, schedule
 from workers.unrolled import unrolled_gradient
 
 # The weights learn at this share of their rates. Those are for one kind of module by itself; here modules of every
@@ -69,15 +69,14 @@ def search_structure(
     started = time.monotonic()
     halving, order, gate_order, drawing = np.random.default_rng(seed).spawn(4)
     weight_rows, gate_rows = halve(rows, halving)
-    steps = count_steps(weight_rows, settings, gates.epochs)
-    search = _Search(Loop(attachment, kind, settings, PACE), attachment, gates, steps, drawing)
+    search = _Search(Loop(attachment, kind, settings, PACE), attachment, gates, drawing)
     weight_batches = weight_rows.shuffled_batches(settings.batch_size, order)
     gate_batches = gate_rows.shuffled_batches(settings.batch_size, gate_order)
-    for step in range(1, steps + 1):
+    for step in range(1, gates.steps + 1):
         search.step(next(weight_batches), [next(gate_batches) for _ in range(gates.draws)])
-        check_deadline(deadline, step, steps)
+        check_deadline(deadline, step, gates.steps)
     attachment.set_gates({})
-    return Structure(search.result(), steps, time.monotonic() - started)
+    return Structure(search.result(), gates.steps, time.monotonic() - started)
 
 
 def halve(rows: EncodedSplit, rng: np.random.Generator) -> tuple[EncodedSplit, EncodedSplit]:
@@ -103,7 +102,7 @@ class _Search:
     """Logits, their optimiser, and the turns of gates and weights."""
 
     def __init__(
-        self, loop: Loop, attachment: Attachment, settings: GateSettings, steps: int, drawing: np.random.Generator
+        self, loop: Loop, attachment: Attachment, settings: GateSettings, drawing: np.random.Generator
     ) -> None:
         self.loop = loop
         self.attachment = attachment
@@ -117,7 +116,9 @@ class _Search:
         self.optimizer = torch.optim.AdamW([self.logits], lr=settings.learning_rate, weight_decay=0.0)
         # The gates' rate only falls, as in the authors' code.
         warmups = {loop.optimizer: loop.settings.warmup, self.optimizer: 0.0}
-        self.schedules = [LambdaLR(optimizer, schedule(steps, warmup)) for optimizer, warmup in warmups.items()]
+        self.schedules = [
+            LambdaLR(optimizer, schedule(settings.steps, warmup)) for optimizer, warmup in warmups.items()
+        ]
 
     def step(self, weight_batch: Batch, gate_batches: Sequence[Batch]) -> None:
         """Let the gates learn on their batches, and then the weights on theirs."""

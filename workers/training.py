@@ -119,7 +119,7 @@ class Run:
     def __init__(
         self, weights: Weights, loop: Loop, rows: EncodedSplit, fidelity: Fidelity, seed: int, bars: Sequence[Bar] = ()
     ) -> None:
-        steps = count_steps(rows, loop.settings, fidelity.epochs)
+        steps = count_steps(rows, loop.settings, fidelity)
         self.weights = weights
         self.loop = loop
         self.order = rows.shuffled_rows(loop.settings.batch_size, np.random.default_rng(seed))
@@ -170,9 +170,9 @@ class Run:
             self.weights.load_state_dict(self._best)
 
 
-def count_steps(rows: EncodedSplit, settings: TrainingSettings, epochs: float) -> int:
-    """Return the optimiser steps of so many passes over the rows: one or more."""
-    return max(1, math.ceil(epochs * math.ceil(len(rows) / settings.batch_size)))
+def count_steps(rows: EncodedSplit, settings: TrainingSettings, fidelity: Fidelity) -> int:
+    """Return the optimiser steps of a run on these rows: one or more."""
+    return max(1, math.ceil(fidelity.epochs * math.ceil(len(rows) / settings.batch_size)))
 
 
 def check_deadline(deadline: float | None, step: int, steps: int) -> None:

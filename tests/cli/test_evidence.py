@@ -26,7 +26,7 @@ def kept_home(tiny_model, tiny_task, tmp_path_factory):
     """A data folder with a finished search by each sampler that keeps evidence; read it, and leave it as it is."""
     folder = tmp_path_factory.mktemp("kept")
     wanted = {
-        "s3delta": (GATES, {"budget": 2, "param_budgets": ["300", "600"]}),
+        "s3delta": (GATES, {"budget": 2, "param_budgets": ["300", "600"], "gates": {"steps": 5}}),
         "progressive": (STAGES, {"budget": 10}),
     }
     printed = {}

@@ -52,7 +52,8 @@ def evidence(search, name):
 
 def s3delta(options, write, **changes):
     asked = {"sampler": "s3delta", "param_budgets": [300, 900], "budget": 4, "baselines": False, "confirm": 0}
-    return autopeft.Search(**{**options, **asked, "space": write(GATED), **changes})
+    gates = {"steps": 5, **changes.pop("gates", {})}
+    return autopeft.Search(**{**options, **asked, "space": write(GATED), "gates": gates, **changes})
 
 
 def test_a_structure_is_searched_at_each_budget_filled_and_trained(options, space):

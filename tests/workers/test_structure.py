@@ -28,9 +28,9 @@ GATES = GateSettings(budget=300)
 SETTINGS = TrainingSettings(batch_size=4)
 
 
-def search(attachment, data=None, gates=GATES, settings=SETTINGS, seed=0, epochs=1.0, deadline=None):
+def search(attachment, data=None, gates=GATES, settings=SETTINGS, seed=0, steps=5, deadline=None):
     data = rows() if data is None else data
-    gates = gates.model_copy(update={"epochs": epochs})
+    gates = gates.model_copy(update={"steps": steps})
     return search_structure(attachment, data, "classification", settings, seed, gates, deadline)
 
 
@@ -49,9 +49,9 @@ def test_costs_are_the_modules_own_parameters(attach_gated):
     assert gate_costs(attach_gated(lora())).tolist() == [4 * 64] * 4
 
 
-@pytest.mark.parametrize(("count", "epochs", "steps"), [(40, 1, 5), (41, 1, 6), (40, 3, 15), (2, 1, 1)])
-def test_epochs_are_passes_over_the_weights_half(attach_gated, count, epochs, steps):
-    assert search(attach_gated(), rows(count), epochs=epochs).steps == steps
+@pytest.mark.parametrize(("count", "steps"), [(40, 5), (41, 1), (2, 7)])
+def test_a_search_takes_the_steps_that_it_is_given(attach_gated, count, steps):
+    assert search(attach_gated(), rows(count), steps=steps).steps == steps
 
 
 @pytest.mark.parametrize("count", [2, 3, 40, 41])
@@ -85,7 +85,7 @@ def test_weights_and_gates_never_see_each_others_rows(attach_gated, monkeypatch)
     monkeypatch.setattr(Loop, "differentiate", watch)
     data = rows(24)
     equally_long = EncodedSplit([[10 + row] * 4 for row in range(24)], None, data.targets, 0)
-    search(attach_gated(lora()), equally_long, epochs=2)
+    search(attach_gated(lora()), equally_long, steps=6)
     assert len(seen[True]) == len(seen[False]) == 12 and not seen[True] & seen[False]
 
 
@@ -109,7 +109,7 @@ def test_every_step_hears_so_many_batches_of_the_gates_half(attach_gated, monkey
 
 def test_a_step_takes_the_mean_of_its_draws(attach_gated, monkeypatch):
     attachment = attach_gated()
-    turns = _Search(Loop(attachment, "classification", SETTINGS, 1.0), attachment, GATES, 1, None)
+    turns = _Search(Loop(attachment, "classification", SETTINGS, 1.0), attachment, GATES, None)
     given = [torch.full_like(turns.logits, number, requires_grad=False) for number in (1.0, 2.0, 6.0)]
     monkeypatch.setattr(turns, "_gradient", lambda weight_batch, gate_batch: given[gate_batch])
     monkeypatch.setattr(turns, "_draw", lambda: torch.ones(len(turns.keys)))
@@ -139,7 +139,7 @@ def test_the_one_placement_that_can_help_is_found(tiny_model, tiny_geometry, lay
     ids = [[5 + row % 9, 20 + row % 7] for row in range(160)]
     data = EncodedSplit(ids, None, torch.tensor([first % 3 for first, _ in ids]), 0)
     settings = TrainingSettings(batch_size=8, head_learning_rate=1e-9)
-    found = search(attachment, data, GateSettings(budget=160, order=order), settings, epochs=15)
+    found = search(attachment, data, GateSettings(budget=160, order=order), settings, steps=150)
     by_place = dict(zip([p.key for p in attachment.architecture.placements], found.probabilities, strict=True))
     best = by_place.pop(useful.key)
     assert best > 5 * max(by_place.values())
@@ -152,7 +152,7 @@ def test_the_one_placement_that_can_help_is_found(tiny_model, tiny_geometry, lay
 def test_a_loss_that_is_not_finite_stops_the_search(attach_gated, order):
     wild = TrainingSettings(batch_size=4, learning_rate=1e38, head_learning_rate=1e38)
     with pytest.raises(TrainingStopped, match="the loss is (nan|inf)") as stopped:
-        search(attach_gated(), settings=wild, gates=GateSettings(budget=300, order=order), epochs=2)
+        search(attach_gated(), settings=wild, gates=GateSettings(budget=300, order=order), steps=10)
     assert stopped.value.reason == "diverged"
 
 
@@ -188,7 +188,7 @@ def test_smaller_passes_find_the_same_and_too_little_memory_stops_the_search(att
 
 
 def test_a_request_with_gates_reports_probabilities(request_for):
-    request = request_for(gates=GateSettings(budget=700, epochs=2), keep_weights=True)
+    request = request_for(gates=GateSettings(budget=700, steps=4), keep_weights=True)
     request = TrialRequest.model_validate_json(request.model_dump_json())
     report, again = proxy.run(request), proxy.run(request)
     assert report.state == "complete", report.detail
@@ -203,7 +203,7 @@ def test_a_request_with_gates_reports_probabilities(request_for):
 
 def test_a_search_changes_nothing_for_the_trials_after_it(request_for):
     before = proxy.run(request_for())
-    proxy.run(request_for(mixed(), gates=GateSettings(budget=300, order="second")))
+    proxy.run(request_for(mixed(), gates=GateSettings(budget=300, order="second", steps=3)))
     after = proxy.run(request_for())
     assert (before.curve, before.metrics, before.probabilities) == (after.curve, after.metrics, ())
 

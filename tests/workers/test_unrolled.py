@@ -62,7 +62,7 @@ def test_the_second_order_gradient_of_a_model_is_that_of_two_derivatives(attach_
         def random(self, count):
             return next(drawn)
 
-    search = _Search(loop, attachment, GateSettings(budget=300, order="second"), 10, Drawing())
+    search = _Search(loop, attachment, GateSettings(budget=300, order="second", steps=10), Drawing())
     weight_batch, gate_batch = rows(8).batch(range(8)), rows(8, seed=1).batch(range(8))
     found = search._gradient(weight_batch, gate_batch)
 
