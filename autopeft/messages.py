@@ -121,8 +121,8 @@ class GateTraining(Asked):
     """How gates are trained beside the weights (S3Delta, arXiv 2206.07382).
 
     Attributes:
-        steps: of the weights, and of the gates. Fewer say little. Where more than a pass or two over the weights' half
-            of the rows, they learn it by heart, and the best gates become those of modules that change little.
+        steps: of the weights, and of the gates. From few, gates learn nothing; in many, the weights learn their half
+            of the rows by heart, and the best gates become those of modules that change little.
         draws: batches of the other half, each with gates drawn afresh, that a step's gradient is the mean of.
         learning_rate: of the gates' logits, under AdamW.
         temperature: beta of the shifted global sigmoid; a lower one parts the probabilities faster.
