@@ -127,7 +127,7 @@ class GateTraining(Asked):
         learning_rate: of the gates' logits, under AdamW.
         temperature: beta of the shifted global sigmoid; a lower one parts the probabilities faster.
         order: ``first`` takes the weights as they are for the gates' gradient; ``second`` looks one weight step
-            ahead, as DARTS does, at three more passes a step.
+            ahead, as DARTS does, at three more passes a draw.
     """
 
     steps: int = Field(default=100, ge=1)

@@ -74,7 +74,7 @@ class Bench:
     def search_requests(self, task: str) -> list[TrialRequest]:
         """Return the structure searches of a task: one pass of the weights over their half of the rows."""
         rows = min(SEARCH_ROWS, len(load_task(TaskSpec(name=task)).train))
-        steps = math.ceil(math.ceil(rows / 2) / TrainingSettings().batch_size)
+        steps = math.ceil(rows / 2 / TrainingSettings().batch_size)
         return [
             TrialRequest(
                 key=f"{Path(task).name} {budget} gates {seed}",
