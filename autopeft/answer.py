@@ -14,7 +14,7 @@ from autopeft.budget import parse_params
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, NotFound, Problem
 from autopeft.messages import SearchState, TrialReport
 from autopeft.objectives import measures
-from autopeft.pareto import cost_axis, hypervolume, knee, non_dominated, non_dominated_of_many
+from autopeft.pareto import cost_axis, front_of, hypervolume, knee
 from autopeft.trial import Trial
 
 PICKS = ("best", "knee", "smallest")
@@ -183,7 +183,8 @@ def make_answer(
     confirmed = [row for row in (_confirmed_row(p, confirmations, objectives) for p in proxies) if row is not None]
     rows = confirmed or proxies
     there = {row.trial for row in rows}
-    on_front = [rows[i] for i in _front([(*row.point, *_further(row, objectives)) for row in rows])]
+    points = [(*row.point, *(row.measures[name] for name in objectives)) for row in rows]
+    on_front = [rows[index] for index in front_of(points)]
     return Answer(
         search=search,
         name=name,
@@ -200,24 +201,6 @@ def make_answer(
         base_parameters=base,
         objectives=objectives,
     )
-
-
-def candidates(trials: Sequence[Trial], objectives: tuple[str, ...] = ()) -> list[Trial]:
-    """Return the trials to confirm: the front of the proxies, and every baseline."""
-    scored = [trial for trial in trials if trial.score is not None]
-    points = [(cost_axis(trial.params), trial.score or 0.0, *_further(trial, objectives)) for trial in scored]
-    on_front = {scored[i].number for i in _front(points)}
-    return [trial for trial in scored if trial.name or trial.number in on_front]
-
-
-def _further(found: Row | Trial, objectives: tuple[str, ...]) -> tuple[float, ...]:
-    return tuple(found.measures[name] for name in objectives)
-
-
-def _front(points: Sequence[tuple[float, ...]]) -> list[int]:
-    if all(len(point) == 2 for point in points):
-        return non_dominated([(point[0], point[1]) for point in points])
-    return non_dominated_of_many(points)
 
 
 def _proxy_row(trial: Trial, base_parameters: int) -> Row:

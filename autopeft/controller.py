@@ -16,9 +16,10 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError
 
-from autopeft.answer import Answer, candidates
+from autopeft.answer import Answer
 from autopeft.architecture import Architecture
 from autopeft.budget import Budget
+from autopeft.confirmation import candidates, expected_runs, missing
 from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem, ServiceUnreachable
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.executors.memory import run_bytes
@@ -117,7 +118,7 @@ class Controller:
             plan = replace(plan, budget=_as_wall_time(plan.budget, spec.budget, executor))
             self._search(plan, executor)
             self._settle_strays(plan)
-            if not self._stopping() and not self._ended(plan):
+            if spec.confirm and not self._stopping() and not self._ended(plan):
                 self._confirm(plan, executor)
         finally:
             executor.close()
@@ -324,32 +325,37 @@ class Controller:
     # -- the confirmation phase ---------------------------------------------------------------------------------------
 
     def _confirm(self, plan: Plan, executor: Executor) -> None:
-        found = self._store.evaluations(self.record, "confirmation")
-        there = {run for run, report in found.items() if report.state == "complete"}  # what failed is tried again
-        to_confirm = candidates(self._study.trials(), plan.objectives)
-        to_confirm.sort(key=lambda trial: -trial.seconds)  # the longest first, so that workers end together
-        waiting = [
-            _confirmation_request(plan, trial, seed)
-            for seed in range(plan.spec.confirm)
-            for trial in to_confirm
-            if (trial.architecture.fingerprint, seed) not in there
-        ]
-        total = plan.spec.confirm * len(to_confirm)
+        spec, objectives = plan.spec, plan.objectives
+        chosen = candidates(self._study.trials(), spec.runners_up, objectives)
+        chosen.sort(key=lambda trial: -trial.seconds)  # the longest first, so that workers end together
+        expected = expected_runs(chosen, spec.confirm, spec.runners_up, objectives)
+        asked: set[str] = set()  # what fails is tried again by the next resume, and not before
         running: dict[str, TrialRequest] = {}
-        waiting.reverse()
         self._run_seconds.clear()
-        while (waiting and not self._stopping()) or running:
-            while waiting and len(running) < executor.slots and not self._stopping():
-                request = waiting.pop().model_copy(update={"wall_limit": self._wall_limit(plan)})
-                running[request.key] = request
-                executor.submit(request)
+        before = len(self._confirmed())
+        while True:
+            answer = read_answer(self._store, self.record.id, self._study.trials())
+            wanted = [_confirmation_request(plan, *run) for run in missing(chosen, answer, spec.confirm)]
+            waiting = [request for request in wanted if request.key not in asked]
+            for request in () if self._stopping() else waiting[: executor.slots - len(running)]:
+                asked.add(request.key)
+                running[request.key] = request.model_copy(update={"wall_limit": self._wall_limit(plan)})
+                executor.submit(running[request.key])
+            if not running:
+                return
             for report in executor.wait(WAIT_SECONDS):
-                if (asked := running.pop(report.key, None)) is not None:
-                    self._keep_confirmation(plan, asked, report)
-                    done = total - len(waiting) - len(running)
-                    self._report("confirm", plan, len(running), _describe_run(asked, report), done, total)
+                if (ended := running.pop(report.key, None)) is not None:
+                    self._keep_confirmation(plan, ended, report)
+                    done = before + len(asked) - len(running)
+                    total = max(expected, before + len(asked.union(request.key for request in wanted)))
+                    self._report("confirm", plan, len(running), _describe_run(ended, report), done, total)
             if self._ended(plan) or self._lease.lost:
                 return
+
+    def _confirmed(self) -> list[tuple[str, int]]:
+        """Return architecture and seed of what is confirmed already."""
+        found = self._store.evaluations(self.record, "confirmation")
+        return [run for run, report in found.items() if report.state == "complete"]
 
     def _keep_confirmation(self, plan: Plan, request: TrialRequest, report: TrialReport) -> None:
         if report.reason == "timeout" and (request.wall_limit or 0.0) < plan.spec.trial_timeout:
@@ -369,7 +375,7 @@ class Controller:
         work = min(full.rows or rows, rows) * full.epochs / (min(proxy.rows or rows, rows) * proxy.epochs)
         whole = [trial.seconds for trial in self._study.trials() if trial.state == "complete"]
         each = float(work) * sum(whole) / max(1, len(whole))
-        runs = plan.spec.confirm * len(candidates(self._study.trials(), plan.objectives))
+        runs = expected_runs(self._study.trials(), plan.spec.confirm, plan.spec.runners_up, plan.objectives)
         return min(MOST_CONFIRMATION * (plan.budget.seconds or 0.0), each * runs / plan.spec.workers)
 
     # -- time, and stopping -------------------------------------------------------------------------------------------

@@ -335,6 +335,8 @@ class SearchSpec(Asked):
         proxy: fidelity of the search's trials; where its rungs are not named they are :data:`RUNGS`.
         full: fidelity of confirmation and final training.
         confirm: seeds at which the front and the baselines are confirmed; 0 leaves the confirmation out.
+        runners_up: how many of the trials that are nearest to the front are confirmed too, as the proxies' scores are
+            noisy: at one seed, and at the others where that puts them on the front.
         baselines: whether hand-made configurations are the first trials.
     """
 
@@ -362,6 +364,7 @@ class SearchSpec(Asked):
     proxy: Fidelity = Fidelity(rows=1000, epochs=3, evaluations=1, rungs=RUNGS, held_out_rows=500)
     full: Fidelity = Fidelity(epochs=3, evaluations=6)
     confirm: int = Field(default=3, ge=0, le=100)
+    runners_up: int = Field(default=8, ge=0, le=1000)
     baselines: bool = True
     trial_timeout: float = Field(default=3600.0, gt=0)
 

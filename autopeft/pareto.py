@@ -6,6 +6,18 @@ import math
 from collections.abc import Iterable, Sequence
 
 Point = tuple[float, float]
+# A cost, a score, and whatever else is minimised.
+Further = tuple[float, ...]
+
+
+def front_of(points: Sequence[Further]) -> list[int]:
+    """Return the indices of the points that no other dominates, by ascending cost, however many objectives there are.
+
+    The first number of a point is its cost, the second its score, and of every further one less is better.
+    """
+    if all(len(point) == 2 for point in points):
+        return non_dominated([(point[0], point[1]) for point in points])
+    return non_dominated_of_many(points)
 
 
 def non_dominated(points: Sequence[Point]) -> list[int]:
@@ -24,7 +36,7 @@ def non_dominated(points: Sequence[Point]) -> list[int]:
     return front
 
 
-def non_dominated_of_many(points: Sequence[tuple[float, ...]]) -> list[int]:
+def non_dominated_of_many(points: Sequence[Further]) -> list[int]:
     """Return the indices of the non-dominated points with further objectives, by ascending cost.
 
     The first number of a point is its cost, the second its score, and of every further one less is better. Of points

@@ -5,8 +5,9 @@
 For every task and seed: a search of 40 trials by `known_cost` with the policy `optimistic`, then one by `tpe` (that of
 Optuna, with first points spread over the cost axis) without a policy, of as many trials as the first took training
 steps. Both begin without hand-made architectures and from an empty store, and `known_cost` with the experience of the
-other recorded tasks alone, as on a task that is new to it. Fronts are confirmed at three seeds; what is compared is
-the hypervolume of the confirmed means above that of head only. Two workers. Results are kept in OUT.json as they come.
+other recorded tasks alone, as on a task that is new to it. Fronts and runners-up are confirmed at up to three seeds;
+what is compared is the hypervolume of the confirmed means above that of head only. Two workers. Results are kept in
+OUT.json as they come.
 """
 
 from __future__ import annotations
@@ -58,10 +59,12 @@ def search(task: str, seed: int, sampler: str, trials: int) -> dict[str, Any]:
             confirm=CONFIRM,
         ).run()
         answer = run.answer
+        confirmed = [row for row in (*answer.front, *answer.others) if row.confirmed]
         return {
             "front": [(row.params, row.score) for row in answer.front if row.confirmed],
             "trials": len(run.trials),
             "trainings": sum(trial.share for trial in run.trials),
+            "confirmations": sum(row.seeds for row in confirmed),
             "base_parameters": answer.base_parameters,
         }
 
@@ -88,7 +91,7 @@ def compare(kept: Kept, task: str, seeds: int) -> str:
     name = Path(task).name
     head = statistics.fmean(kept.get(f"{name} head", lambda: head_only(task)))
     areas: dict[str, list[float]] = {OURS: [], PEER: []}
-    trainings = []
+    trainings, confirmations = [], []
     for seed in range(seeds):
         ours = kept.get(f"{name} {OURS} {seed}", lambda seed=seed: search(task, seed, OURS, TRIALS))
         equal = round(ours["trainings"])
@@ -97,12 +100,14 @@ def compare(kept: Kept, task: str, seeds: int) -> str:
         for sampler, found in ((OURS, ours), (PEER, peer)):
             points = [(cost_axis(params), score) for params, score in found["front"]]
             areas[sampler].append(hypervolume(points, reference))
+            confirmations.append(str(found["confirmations"]))
         trainings.append(ours["trainings"])
         print(f"{name} seed {seed}: {areas[OURS][-1]:.3f} and {areas[PEER][-1]:.3f}", flush=True)
     ratios = [ours / peer for ours, peer in zip(areas[OURS], areas[PEER], strict=True)]
     cells = [", ".join(f"{area:.3f}" for area in areas[sampler]) for sampler in (OURS, PEER)]
     spent = f"{statistics.fmean(trainings):.1f}"
-    return f"| {name} | {spent} | {cells[0]} | {cells[1]} | {statistics.fmean(ratios):.3f} |"
+    confirmed = " and ".join(", ".join(confirmations[side::2]) for side in (0, 1))
+    return f"| {name} | {spent} | {confirmed} | {cells[0]} | {cells[1]} | {statistics.fmean(ratios):.3f} |"
 
 
 def main() -> None:
@@ -113,7 +118,7 @@ def main() -> None:
     given = parser.parse_args()
     kept = Kept(given.out, {"trials": TRIALS, "proxy": PROXY.model_dump(), "full": FULL.model_dump()})
     rows = [compare(kept, task, given.seeds) for task in given.tasks]
-    print(f"| task | trainings | {OURS} + optimistic | {PEER} | mean ratio |\n| --- | --- | --- | --- | --- |")
+    print(f"| task | trainings | runs to confirm | {OURS} + optimistic | {PEER} | mean ratio |\n{'| --- ' * 6}|")
     print("\n".join(rows))
 
 

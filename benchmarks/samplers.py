@@ -9,21 +9,23 @@ expected scores of the architectures that it trained to their end, as a share of
 front. Head only is given to every search; baselines and confirmation are left out. ``known_cost`` has the experience
 of the other tasks' runs (see experience.py), never of the task that it is measured on, or none where that is said.
 ``optuna-*`` are Optuna's samplers as they are; ``tpe``, ``gp`` and ``nsga2`` begin with points that are spread over
-the cost axis. None of them proposes anything twice.
+the cost axis; ``syne-tune`` is Syne Tune's MOASHA (see syne_tune_moasha.py). None of them proposes anything twice.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,13 @@ import torch
 from experience import of_others
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from samplers_chart import draw
+from syne_tune_moasha import SYNE_TUNE, syne_tune_trials
 
 from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
 from autopeft.evaluation import read_evaluations
 from autopeft.executors.replay import Table
-from autopeft.messages import TaskSpec, TrialReport, TrialRequest
+from autopeft.messages import Bar, TaskSpec, TrialReport, TrialRequest
 from autopeft.pareto import cost_axis, hypervolume, non_dominated
 from autopeft.policies import POLICIES
 from autopeft.samplers import SAMPLERS, Sampler
@@ -137,6 +140,22 @@ class World:
     def search(self, arm: Arm, seed: int) -> Course:
         """Run one search, trial by trial."""
         began = time.monotonic()
+        true, spent, shares, steps = list[tuple[float, float]](), 0.0, list[float](), list[float]()
+        asked = list[Architecture]()
+        for trial in itertools.islice(self._trials(arm, seed), arm.evaluations):
+            asked.append(trial.architecture)
+            spent += trial.share
+            if trial.score is not None:
+                true.append((cost_axis(trial.params), self.expected(trial.architecture)))
+            shares.append(hypervolume(true, self.reference) / self.best)
+            steps.append(spent)
+        return Course(tuple(shares), tuple(steps), time.monotonic() - began, tuple(asked))
+
+    def _trials(self, arm: Arm, seed: int) -> Iterator[Trial]:
+        """Yield an arm's trials as they end."""
+        if arm.sampler == SYNE_TUNE:
+            yield from syne_tune_trials(self.space, self.run, seed)
+            return
         setting = Setting(
             self.space,
             seed,
@@ -145,28 +164,20 @@ class World:
             trials=arm.evaluations,
         )
         chooser, policy = sampler(arm.sampler).choose(setting), POLICIES.get(arm.policy)
-        trials = [_trial(0, Architecture(), 0, self.table.report(self.request(Architecture(), FIRST_SEED + seed)))]
+        trials = [self.run(0, Architecture(), 0, seed)]
         chooser.see(trials[0], None)
-        true, spent, shares, steps = list[tuple[float, float]](), 0.0, list[float](), list[float]()
-        while len(shares) < arm.evaluations:
-            step = chooser.propose()
-            if step is None:
-                break
+        while (step := chooser.propose()) is not None:
             assert isinstance(step, Proposal)
-            request = self.request(step.architecture, FIRST_SEED + seed)
-            bars = policy.bars(step.params, request.fidelity, trials)
-            report = self.table.report(request.model_copy(update={"bars": bars}))
             chooser.see(_trial(len(trials), step.architecture, step.params, None), step.token)
-            trial = _trial(len(trials), step.architecture, step.params, report)
-            chooser.see(trial, step.token)
-            trials.append(trial)
-            spent += trial.share
-            if trial.score is not None:
-                true.append((cost_axis(trial.params), self.expected(trial.architecture)))
-            shares.append(hypervolume(true, self.reference) / self.best)
-            steps.append(spent)
-        asked = tuple(trial.architecture for trial in trials[1:])
-        return Course(tuple(shares), tuple(steps), time.monotonic() - began, asked)
+            bars = policy.bars(step.params, self.table.conditions.fidelity, trials)
+            trials.append(self.run(len(trials), step.architecture, step.params, seed, bars))
+            chooser.see(trials[-1], step.token)
+            yield trials[-1]
+
+    def run(self, number: int, architecture: Architecture, params: int, seed: int, bars: Sequence[Bar] = ()) -> Trial:
+        """Return a trial of a search's seed as the table has it, cut by its bars."""
+        request = self.request(architecture, FIRST_SEED + seed).model_copy(update={"bars": tuple(bars)})
+        return _trial(number, architecture, params, self.table.report(request))
 
 
 def sampler(name: str) -> Sampler:
@@ -249,8 +260,12 @@ def summary(found: dict[Arm, list[Course]]) -> dict[str, Any]:
         "steps_ratio": _ratio(peer, median_until(pruned, MAIN, steps=True)),
         "hypervolume_loss": round(1 - part / whole, 4),
         "best_peer": best_peer.name,
-        "by_sampler": {arm.name: _row(courses) for arm, courses in found.items()},
+        "by_sampler": _by_sampler(found),
     }
+
+
+def _by_sampler(found: dict[Arm, list[Course]]) -> dict[str, Any]:
+    return {arm.name: _row(courses) for arm, courses in found.items()}
 
 
 def _ratio(peer: float, own: float) -> float | None:
@@ -286,6 +301,9 @@ def arms(peers: int, own: int, quick: bool) -> list[Arm]:
         found += [Arm("known_cost", policy, own, experienced=False) for policy in ("none", "optimistic")]
         found += [Arm("known_cost", "one_epoch", own), Arm("known_cost", "moasha", own)]
         found += [Arm("tpe", "optimistic", peers), Arm("random", "moasha", peers), Arm("random", "optimistic", peers)]
+        # What is not installed is left out; Syne Tune's rule stops most of what is drawn.
+        found += [Arm(SYNE_TUNE, "moasha", 3 * peers)] if find_spec("syne_tune") else []
+        found += [Arm("saasbo", "none", own)] if find_spec("numpyro") else []  # a quarter of a minute an ask
     return found
 
 
@@ -313,6 +331,8 @@ def main() -> None:
     parser.add_argument("--tables", nargs="*", type=Path, default=sorted(HERE.glob("*.jsonl.gz")))
     parser.add_argument("--space", default="autopeft")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", nargs="+", metavar="ARM", help="only these, by their names in the table; no ratios")
+    parser.add_argument("--evaluations", type=int, help="so many for every arm")
     parser.add_argument("--pictures", type=Path, default=None, help="folder for a picture of every table")
     given = parser.parse_args()
     seeds = given.seeds or (4 if given.quick else 20)
@@ -320,9 +340,13 @@ def main() -> None:
     summaries = {}
     for path in tables:
         compared = arms(peers=100 if given.quick else 150, own=50 if given.quick else 100, quick=given.quick)
+        if given.evaluations:
+            compared = [replace(arm, evaluations=given.evaluations) for arm in compared]
+        if given.only:
+            compared = [arm for arm in compared if arm.name in given.only]
         found = run(path, given.space, compared, seeds, given.processes)
         name = path.name.split(".")[0]
-        summaries[name] = summary(found)
+        summaries[name] = {"by_sampler": _by_sampler(found)} if given.only else summary(found)
         if given.pictures is not None:
             curves = {arm.name: [(course.steps, course.hypervolume) for course in found[arm]] for arm in found}
             drawn = {arm: curves[arm] for arm in DRAWN if arm in curves}
@@ -331,7 +355,7 @@ def main() -> None:
         if not given.json:
             print(f"\n### {name}, {given.space}\n\n{table(found)}\n")
             told = {k: v for k, v in summaries[name].items() if k != "by_sampler"}
-            print(json.dumps(told), flush=True)
+            print(json.dumps(told) if told else "", flush=True)
     if given.json:
         print(json.dumps(next(iter(summaries.values())) if len(summaries) == 1 else summaries))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from autopeft.answer import candidates, make_answer
+from autopeft.answer import make_answer
 from autopeft.architecture import Architecture, Placement
 from autopeft.baselines import HEAD_ONLY
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture, NotFound
@@ -63,25 +63,9 @@ def test_before_confirmation_the_front_is_of_held_out_scores_by_ascending_parame
     assert found.front[0].name == HEAD_ONLY and row.name == "lora 3 @ layers 0"
 
 
-def test_candidates_are_the_front_and_every_baseline():
-    assert numbers_of_trials(candidates(FOUND)) == [0, 1, 2, 5]
-    assert numbers_of_trials(candidates([*FOUND, trial(6, 5, None, "BitFit", "diverged"), trial(7, 5, None)])) == [
-        0,
-        1,
-        2,
-        5,
-    ]
-    assert candidates([]) == []
-
-
-def numbers_of_trials(trials):
-    return [t.number for t in trials]
-
-
-def test_of_equal_points_the_first_alone_is_a_candidate_and_on_the_front():
+def test_of_equal_points_the_first_alone_is_on_the_front():
     tied = [HEAD, trial(1, 99, 0.6, "LoRA"), trial(2, 99, 0.6), trial(3, 100, 0.6)]
     assert numbers(answer(tied).front) == [0, 1]
-    assert numbers_of_trials(candidates(tied)) == [0, 1]
 
 
 def test_confirmed_rows_have_mean_deviation_and_seeds_and_alone_make_the_front():

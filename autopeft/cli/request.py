@@ -253,6 +253,15 @@ def read_request(
             rich_help_panel=SEARCH,
         ),
     ] = None,
+    runners_up: Annotated[
+        str | None,
+        typer.Option(
+            help="How many trials that only just missed the front are trained again in full too.",
+            metavar="N",
+            show_default=str(DEFAULT.runners_up),
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     baselines: Annotated[
         bool | None,
         typer.Option(
@@ -341,7 +350,7 @@ def read_request(
         "model": model, "space": space, "budget": budget, "max_params": max_params, "param_budgets": param_budgets,
         "objectives": objectives, "caps": _caps(cap),
         "sampler": sampler, "policy": policy, "warm_start": warm_start, "executor": executor, "table": table,
-        "workers": workers, "pack": pack, "seed": seed, "confirm": confirm,
+        "workers": workers, "pack": pack, "seed": seed, "confirm": confirm, "runners_up": runners_up,
         "baselines": baselines, "name": name, "quantise": quantise, "precision": precision,
         "trial_timeout": trial_timeout,
     }  # fmt: skip

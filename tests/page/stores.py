@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import cache
 from itertools import count
 
-from autopeft.answer import candidates
+from autopeft.confirmation import candidates
 from autopeft.controller import open_study
 from autopeft.messages import SearchSpec, TrialReport
 from autopeft.progress import Progress
@@ -88,7 +88,7 @@ class Work:
 
     def confirm(self) -> None:
         """Train the front and the baselines again over three seeds."""
-        chosen = candidates(self.study.trials())
+        chosen = candidates(self.study.trials(), 0)
         for done, (trial, seed) in enumerate([(t, s) for s in range(3) for t in chosen], 1):
             score = self._score(trial) + 0.012
             report = self._report_of(trial.params, {"validation": score})

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 import autopeft
-from autopeft.answer import candidates
+from autopeft.confirmation import candidates
 from autopeft.controller import open_study
 from autopeft.errors import Conflict, InvalidInput, NoFeasibleArchitecture, NotFound
 from autopeft.pareto import cost_axis, non_dominated
@@ -28,8 +28,8 @@ def test_search_ends_with_its_budget_baselines_first_and_every_point_of_the_fron
     assert trials[0].name == "head only" and trials[0].params == 0
     assert search.record.state == "done" and answer.confirmed
     confirmed = {row.trial for row in (*answer.front, *answer.baselines, *answer.others) if row.confirmed}
-    assert confirmed == {t.number for t in candidates(trials)}
-    assert all(row.seeds == 2 and row.confirmed for row in answer.front)
+    assert confirmed == {t.number for t in candidates(trials, search.record.spec.runners_up)}
+    assert all(row.seeds == 2 and row.confirmed for row in (*answer.front, *answer.baselines))
     assert all(row.score_std is not None for row in answer.front)
 
 
@@ -46,8 +46,22 @@ def test_the_longest_runs_are_confirmed_first(options):
     took = {trial.architecture.fingerprint: trial.seconds for trial in search.trials}
     store = Store(Settings.from_environment().database_url)
     confirmed = [one for one in store.all_evaluations(search.record.id) if "validation" in one.report.scores]
-    order = [(one.seed, -took[one.decoded.fingerprint]) for one in confirmed]
+    order = [-took[one.decoded.fingerprint] for one in confirmed if one.seed == 0]
     assert len(order) > 8 and order == sorted(order)
+    assert [one.seed for one in confirmed[: len(order)]] == [0] * len(order)
+
+
+def test_a_runner_up_that_falls_short_takes_one_run(options):
+    search = autopeft.Search(**{**options, "runners_up": 2}).run()
+    trials, answer = search.trials, search.answer
+    rows = {row.trial: row for row in (*answer.front, *answer.baselines, *answer.others) if row.confirmed}
+    sure, chosen = ({trial.number for trial in candidates(trials, n)} for n in (0, 2))
+    assert set(rows) == chosen and len(chosen - sure) == 2
+    assert {rows[number].seeds for number in chosen - sure} <= {1, 2}
+    again = autopeft.Search(**{**options, "runners_up": 0}).run()
+    assert {row.trial for row in again.answer.others if row.confirmed} <= {
+        t.number for t in candidates(again.trials, 0)
+    }
 
 
 def test_front_is_non_dominated_and_no_baseline_beats_it(options):

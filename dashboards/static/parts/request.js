@@ -52,6 +52,7 @@ export function groups(options) {
         { key: "executor", label: "Where trials run", kind: "select", choices: [{ value: "ray", text: "ray: several processes" }, { value: "inline", text: "inline: one after another" }] },
         { key: "workers", label: "Workers", kind: "number", min: 1 },
         { key: "confirm", label: "Seeds of the confirmation", kind: "number", min: 0, help: "0 leaves it out." },
+        { key: "runners_up", label: "Near misses confirmed too", kind: "number", min: 0, help: "Trials that only just missed the front." },
         { key: "seed", label: "Seed", kind: "number", min: 0 },
         { key: "baselines", label: "Train hand-made baselines first", kind: "check" },
         { key: "quantise", label: "Base model stored as", kind: "select", choices: ["none", "int8", "nf4"].map((value) => ({ value, text: value })) },
