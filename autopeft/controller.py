@@ -8,7 +8,7 @@ next start, from the evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
@@ -277,7 +277,7 @@ class Controller:
         return request.model_copy(update={"wall_limit": self._wall_limit(plan), "bars": bars})
 
     def _errand_request(self, plan: Plan, errand: Errand) -> TrialRequest:
-        # As long as full training: gates part slowly, and S3Delta itself searches for as many epochs as it retrains.
+        # Over the rows of full training; how long, the gates' own settings say.
         request = plan.request(errand.key, plan.stored(errand.architecture), plan.spec.full, plan.spec.seed)
         return request.model_copy(update={"wall_limit": self._wall_limit(plan), "gates": errand.gates})
 
@@ -334,23 +334,28 @@ class Controller:
         self._run_seconds.clear()
         before = len(self._confirmed())
         while True:
-            answer = read_answer(self._store, self.record.id, self._study.trials())
-            wanted = [_confirmation_request(plan, *run) for run in missing(chosen, answer, spec.confirm)]
-            waiting = [request for request in wanted if request.key not in asked]
-            for request in () if self._stopping() else waiting[: executor.slots - len(running)]:
+            free = 0 if self._stopping() else executor.slots - len(running)
+            for request in self._unconfirmed(plan, chosen, asked)[:free] if free else ():
                 asked.add(request.key)
-                running[request.key] = request.model_copy(update={"wall_limit": self._wall_limit(plan)})
-                executor.submit(running[request.key])
+                running[request.key] = request
+                executor.submit(request)
             if not running:
                 return
             for report in executor.wait(WAIT_SECONDS):
                 if (ended := running.pop(report.key, None)) is not None:
                     self._keep_confirmation(plan, ended, report)
                     done = before + len(asked) - len(running)
-                    total = max(expected, before + len(asked.union(request.key for request in wanted)))
+                    total = max(expected, before + len(asked))
                     self._report("confirm", plan, len(running), _describe_run(ended, report), done, total)
             if self._ended(plan) or self._lease.lost:
                 return
+
+    def _unconfirmed(self, plan: Plan, chosen: Sequence[Trial], asked: Collection[str]) -> list[TrialRequest]:
+        """Return what is to be run as things stand, without what was asked for."""
+        answer = read_answer(self._store, self.record.id, self._study.trials())
+        limit = {"wall_limit": self._wall_limit(plan)}
+        wanted = [_confirmation_request(plan, *run) for run in missing(chosen, answer, plan.spec.confirm)]
+        return [request.model_copy(update=limit) for request in wanted if request.key not in asked]
 
     def _confirmed(self) -> list[tuple[str, int]]:
         """Return architecture and seed of what is confirmed already."""

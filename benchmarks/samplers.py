@@ -117,6 +117,7 @@ class World:
         whole = pool.candidates(())
         scores = self.table.expected_of(whole.x)[:, -1]
         self.head = self.expected(Architecture())
+        self.base_parameters = model.parameters
         self.reference = (cost_axis(model.parameters), self.head)
         points = list(zip(whole.costs.tolist(), scores.tolist(), strict=True))
         self.best = hypervolume([points[index] for index in non_dominated(points)], self.reference)
@@ -142,7 +143,7 @@ class World:
         began = time.monotonic()
         true, spent, shares, steps = list[tuple[float, float]](), 0.0, list[float](), list[float]()
         asked = list[Architecture]()
-        for trial in itertools.islice(self._trials(arm, seed), arm.evaluations):
+        for trial in itertools.islice(self.trials(arm, seed), arm.evaluations):
             asked.append(trial.architecture)
             spent += trial.share
             if trial.score is not None:
@@ -151,7 +152,7 @@ class World:
             steps.append(spent)
         return Course(tuple(shares), tuple(steps), time.monotonic() - began, tuple(asked))
 
-    def _trials(self, arm: Arm, seed: int) -> Iterator[Trial]:
+    def trials(self, arm: Arm, seed: int) -> Iterator[Trial]:
         """Yield an arm's trials as they end."""
         if arm.sampler == SYNE_TUNE:
             yield from syne_tune_trials(self.space, self.run, seed)
@@ -213,7 +214,8 @@ def _trial(number: int, architecture: Architecture, params: int, report: TrialRe
 
 
 @functools.cache
-def _world(path: Path, space: str) -> World:
+def world_of(path: Path, space: str) -> World:
+    """Return a process's only world of a table and a space."""
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return World(path, space)
@@ -221,7 +223,7 @@ def _world(path: Path, space: str) -> World:
 
 def _search(job: tuple[Path, str, Arm, int]) -> Course:
     path, space, arm, seed = job
-    return _world(path, space).search(arm, seed)
+    return world_of(path, space).search(arm, seed)
 
 
 def run(path: Path, space: str, arms: Sequence[Arm], seeds: int, processes: int) -> dict[Arm, list[Course]]:
