@@ -60,8 +60,7 @@ def _check_writable(settings: Settings) -> str:
 
 
 def _bfloat16() -> str:
-    fast = torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16")
-    return "multiplies bfloat16" if fast else "float32 only"
+    return "multiplies bfloat16 faster" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"
 
 
 def _gpus() -> str:

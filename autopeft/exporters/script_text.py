@@ -98,8 +98,7 @@ def pick_dtype():
     if torch.cuda.is_available():
         faster = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        cpu = torch.cpu.get_capabilities()
-        faster = cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+        faster = torch.cpu.get_capabilities().get("amx_bf16")
     return torch.bfloat16 if faster else torch.float32
 '''
 
