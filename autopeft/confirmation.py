@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from autopeft.answer import Answer
-from autopeft.pareto import Further, cost_axis, front_of
+from autopeft.pareto import Objectives, cost_axis, front_of
 from autopeft.trial import Trial
 
 Run = tuple[Trial, int]
@@ -30,11 +30,13 @@ def candidates(trials: Sequence[Trial], runners_up: int, objectives: tuple[str, 
     """
     scored = [trial for trial in trials if trial.score is not None]
     points = [_point(trial, objectives) for trial in scored]
-    on_front = [points[index] for index in front_of(points)]
-    lacks = {trial.number: _lack(point, on_front) for trial, point in zip(scored, points, strict=True)}
-    sure = {trial.number for trial in scored if trial.name} | {scored[index].number for index in front_of(points)}
-    others = sorted((trial for trial in scored if trial.number not in sure), key=lambda trial: lacks[trial.number])
-    return [trial for trial in scored if trial.number in sure.union(other.number for other in others[:runners_up])]
+    on_front = front_of(points)
+    ahead = [points[index] for index in on_front]
+    lacks = {trial.number: _lack(point, ahead) for trial, point in zip(scored, points, strict=True)}
+    sure = {trial.number for trial in scored if trial.name} | {scored[index].number for index in on_front}
+    others = sorted((trial.number for trial in scored if trial.number not in sure), key=lambda number: lacks[number])
+    chosen = sure.union(others[:runners_up])
+    return [trial for trial in scored if trial.number in chosen]
 
 
 def missing(chosen: Sequence[Trial], answer: Answer, seeds: int) -> list[Run]:
@@ -61,12 +63,12 @@ def expected_runs(trials: Sequence[Trial], seeds: int, runners_up: int, objectiv
     return (seeds - 1) * sure + len(candidates(trials, runners_up, objectives))
 
 
-def _point(trial: Trial, objectives: tuple[str, ...]) -> Further:
+def _point(trial: Trial, objectives: tuple[str, ...]) -> Objectives:
     assert trial.score is not None, "only what was scored can be confirmed"
     return (cost_axis(trial.params), trial.score, *(trial.measures[name] for name in objectives))
 
 
-def _lack(point: Further, on_front: Sequence[Further]) -> float:
+def _lack(point: Objectives, on_front: Sequence[Objectives]) -> float:
     """Return how far a point's score is below the best of the front that needs no more."""
     cost, score, *further = point
     ahead = [

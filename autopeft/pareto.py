@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 Point = tuple[float, float]
 # A cost, a score, and whatever else is minimised.
-Further = tuple[float, ...]
+Objectives = tuple[float, ...]
 
 
-def front_of(points: Sequence[Further]) -> list[int]:
+def front_of(points: Sequence[Objectives]) -> list[int]:
     """Return the indices of the points that no other dominates, by ascending cost, however many objectives there are.
 
     The first number of a point is its cost, the second its score, and of every further one less is better.
@@ -36,7 +36,7 @@ def non_dominated(points: Sequence[Point]) -> list[int]:
     return front
 
 
-def non_dominated_of_many(points: Sequence[Further]) -> list[int]:
+def non_dominated_of_many(points: Sequence[Objectives]) -> list[int]:
     """Return the indices of the non-dominated points with further objectives, by ascending cost.
 
     The first number of a point is its cost, the second its score, and of every further one less is better. Of points
