@@ -28,9 +28,6 @@ CHUNK = 16384
 JITTER = 1e-6
 # How far an expectation is followed before a trial is seen, and the deviation of that.
 TRUST, TRUST_DEVIATION = 0.8, 0.25
-# Of the logarithm of a run's noise, as a share of the scores' variance. Recorded runs of one architecture have 0.26 to
-# 0.45 of it, longer training less; BoTorch's own prior (-4) takes noise for what architectures differ by.
-NOISE, NOISE_DEVIATION = -2.0, 1.0
 
 Expect = Callable[[Floats], Floats]
 
@@ -96,7 +93,7 @@ class Surrogate:
         beyond = torch.from_numpy(np.maximum(spread**2, JITTER))
         likelihood = FixedNoiseGaussianLikelihood(beyond, learn_additional_noise=True)
         shared = likelihood.second_noise_covar
-        shared.register_prior("noise_prior", LogNormalPrior(loc=NOISE, scale=NOISE_DEVIATION), "noise")
+        shared.register_prior("noise_prior", LogNormalPrior(loc=-4.0, scale=1.0), "noise")
         kernel = get_covar_module_with_dim_scaled_prior(
             ard_num_dims=len(columns), use_rbf_kernel=False, active_dims=range(len(columns))
         )
