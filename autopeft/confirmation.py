@@ -60,7 +60,8 @@ def missing(chosen: Sequence[Trial], answer: Answer, seeds: int) -> list[Run]:
 def expected_runs(trials: Sequence[Trial], seeds: int, runners_up: int, objectives: tuple[str, ...] = ()) -> int:
     """Return how many runs the confirmation takes where the front stays as the proxies have it."""
     sure = len(candidates(trials, 0, objectives))
-    return (seeds - 1) * sure + len(candidates(trials, runners_up, objectives))
+    others = sum(trial.score is not None for trial in trials) - sure
+    return seeds * sure + min(runners_up, others)
 
 
 def _point(trial: Trial, objectives: tuple[str, ...]) -> Objectives:
@@ -76,4 +77,4 @@ def _lack(point: Objectives, on_front: Sequence[Objectives]) -> float:
         for other in on_front
         if other[0] <= cost and all(a <= b for a, b in zip(other[2:], further, strict=True))
     ]
-    return max(ahead, default=math.inf)  # none is ahead of what has no numbers to be compared by
+    return max(ahead, default=math.inf)  # only with NaN can a point have nothing ahead of it

@@ -332,7 +332,8 @@ class Controller:
         asked: set[str] = set()  # what fails is tried again by the next resume, and not before
         running: dict[str, TrialRequest] = {}
         self._run_seconds.clear()
-        before = len(self._confirmed())
+        found = self._store.evaluations(self.record, "confirmation")
+        before = sum(report.state == "complete" for report in found.values())
         while True:
             free = 0 if self._stopping() else executor.slots - len(running)
             for request in self._unconfirmed(plan, chosen, asked)[:free] if free else ():
@@ -356,11 +357,6 @@ class Controller:
         limit = {"wall_limit": self._wall_limit(plan)}
         wanted = [_confirmation_request(plan, *run) for run in missing(chosen, answer, plan.spec.confirm)]
         return [request.model_copy(update=limit) for request in wanted if request.key not in asked]
-
-    def _confirmed(self) -> list[tuple[str, int]]:
-        """Return architecture and seed of what is confirmed already."""
-        found = self._store.evaluations(self.record, "confirmation")
-        return [run for run, report in found.items() if report.state == "complete"]
 
     def _keep_confirmation(self, plan: Plan, request: TrialRequest, report: TrialReport) -> None:
         if report.reason == "timeout" and (request.wall_limit or 0.0) < plan.spec.trial_timeout:

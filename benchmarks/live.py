@@ -91,7 +91,8 @@ def compare(kept: Kept, task: str, seeds: int) -> str:
     name = Path(task).name
     head = statistics.fmean(kept.get(f"{name} head", lambda: head_only(task)))
     areas: dict[str, list[float]] = {OURS: [], PEER: []}
-    trainings, confirmations = [], []
+    runs: dict[str, list[int]] = {OURS: [], PEER: []}
+    trainings = []
     for seed in range(seeds):
         ours = kept.get(f"{name} {OURS} {seed}", lambda seed=seed: search(task, seed, OURS, TRIALS))
         equal = round(ours["trainings"])
@@ -100,13 +101,13 @@ def compare(kept: Kept, task: str, seeds: int) -> str:
         for sampler, found in ((OURS, ours), (PEER, peer)):
             points = [(cost_axis(params), score) for params, score in found["front"]]
             areas[sampler].append(hypervolume(points, reference))
-            confirmations.append(str(found["confirmations"]))
+            runs[sampler].append(found["confirmations"])
         trainings.append(ours["trainings"])
         print(f"{name} seed {seed}: {areas[OURS][-1]:.3f} and {areas[PEER][-1]:.3f}", flush=True)
     ratios = [ours / peer for ours, peer in zip(areas[OURS], areas[PEER], strict=True)]
     cells = [", ".join(f"{area:.3f}" for area in areas[sampler]) for sampler in (OURS, PEER)]
     spent = f"{statistics.fmean(trainings):.1f}"
-    confirmed = " and ".join(", ".join(confirmations[side::2]) for side in (0, 1))
+    confirmed = " and ".join(", ".join(map(str, runs[sampler])) for sampler in (OURS, PEER))
     return f"| {name} | {spent} | {confirmed} | {cells[0]} | {cells[1]} | {statistics.fmean(ratios):.3f} |"
 
 

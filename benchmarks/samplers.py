@@ -346,6 +346,10 @@ def main() -> None:
             compared = [replace(arm, evaluations=given.evaluations) for arm in compared]
         if given.only:
             compared = [arm for arm in compared if arm.name in given.only]
+            if len(compared) < len(set(given.only)):
+                parser.error(
+                    f"--only {given.only}: of these, {[arm.name for arm in compared]} are there and installed"
+                )
         found = run(path, given.space, compared, seeds, given.processes)
         name = path.name.split(".")[0]
         summaries[name] = {"by_sampler": _by_sampler(found)} if given.only else summary(found)

@@ -64,13 +64,13 @@ def syne_tune_trials(space: SearchSpace, run: Run, seed: int) -> Iterator[Trial]
         params, number = space.params(architecture), len(known) - 1
         trial, started = run(number, architecture, params, seed), Started(number, point, creation_time=None)
         scheduler.on_trial_add(started)
-        results = {step / trial.steps: {"params": params, "loss": -score} for step, score in trial.curve}
-        for share, result in results.items():
-            told = {"training_iteration": round(FULL * share), **result}
-            if share == 1.0:
+        for step, score in trial.curve:
+            share = step / trial.steps
+            told = {"training_iteration": round(FULL * share), "params": params, "loss": -score}
+            if step == trial.steps:
                 scheduler.on_trial_complete(started, told)
             elif scheduler.on_trial_result(started, told) == SchedulerDecision.STOP:
-                trial = run(number, architecture, params, seed, [Bar(share=share, score=1 + trial.score_at(share))])
+                trial = run(number, architecture, params, seed, [Bar(share=share, score=score + 1)])
                 scheduler.on_trial_remove(started)
                 break
         yield trial

@@ -41,6 +41,11 @@ def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _number(text: str, default: int | str | None, panel: str) -> Any:
+    """Return the option of a number, with its help and what it is where it is not given."""
+    return typer.Option(help=text, metavar="N", show_default=str(default), rich_help_panel=panel)
+
+
 def read_request(
     job: Annotated[
         Path | None,
@@ -156,12 +161,7 @@ def read_request(
     ] = None,
     max_length: Annotated[
         str | None,
-        typer.Option(
-            help="Longest text in tokens; longer ones are cut.",
-            metavar="N",
-            show_default=str(DEFAULT.task.max_length),
-            rich_help_panel=TASK,
-        ),
+        _number("Longest text in tokens; longer ones are cut.", DEFAULT.task.max_length, TASK),
     ] = None,
     encoding: Annotated[
         str | None,
@@ -219,47 +219,30 @@ def read_request(
     ] = None,
     workers: Annotated[
         str | None,
-        typer.Option(
-            help="Training processes at a time, with ray.",
-            metavar="N",
-            show_default=str(DEFAULT.workers),
-            rich_help_panel=SEARCH,
-        ),
+        _number("Training processes at a time, with ray.", DEFAULT.workers, SEARCH),
     ] = None,
     pack: Annotated[
         str | None,
-        typer.Option(
-            help="Trials that each of them trains in one pass; for GPUs.",
-            metavar="N",
-            show_default=str(DEFAULT.pack),
-            rich_help_panel=SEARCH,
-        ),
+        _number("Trials that each of them trains in one pass; for GPUs.", DEFAULT.pack, SEARCH),
     ] = None,
     seed: Annotated[
         str | None,
-        typer.Option(
-            help="Of the sampler and of the trials.",
-            metavar="N",
-            show_default=str(DEFAULT.seed),
-            rich_help_panel=SEARCH,
-        ),
+        _number("Of the sampler and of the trials.", DEFAULT.seed, SEARCH),
     ] = None,
     confirm: Annotated[
         str | None,
-        typer.Option(
-            help="At how many seeds the front and the baselines are trained again in full; 0 leaves that out.",
-            metavar="N",
-            show_default=str(DEFAULT.confirm),
-            rich_help_panel=SEARCH,
+        _number(
+            "At how many seeds the front and the baselines are trained again in full; 0 leaves that out.",
+            DEFAULT.confirm,
+            SEARCH,
         ),
     ] = None,
     runners_up: Annotated[
         str | None,
-        typer.Option(
-            help="How many trials that only just missed the front are trained again in full too.",
-            metavar="N",
-            show_default=str(DEFAULT.runners_up),
-            rich_help_panel=SEARCH,
+        _number(
+            "How many trials that only just missed the front are trained again in full too.",
+            DEFAULT.runners_up,
+            SEARCH,
         ),
     ] = None,
     baselines: Annotated[
@@ -291,12 +274,7 @@ def read_request(
     ] = None,
     proxy_rows: Annotated[
         str | None,
-        typer.Option(
-            help="Training rows of a trial, or all.",
-            metavar="N",
-            show_default=str(DEFAULT.proxy.rows),
-            rich_help_panel=TRAINING,
-        ),
+        _number("Training rows of a trial, or all.", DEFAULT.proxy.rows, TRAINING),
     ] = None,
     proxy_epochs: Annotated[
         str | None,
@@ -318,12 +296,7 @@ def read_request(
     ] = None,
     full_rows: Annotated[
         str | None,
-        typer.Option(
-            help="Training rows of a confirmation, or all.",
-            metavar="N",
-            show_default=str(DEFAULT.full.rows or "all"),
-            rich_help_panel=TRAINING,
-        ),
+        _number("Training rows of a confirmation, or all.", DEFAULT.full.rows or "all", TRAINING),
     ] = None,
     full_epochs: Annotated[
         str | None,
