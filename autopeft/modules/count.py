@@ -26,6 +26,12 @@ def _count_anywhere(module: str, site: Site, size: int, options: tuple[tuple[str
 
 
 def _count(placement: Placement, site: Site) -> int:
-    # Like sites of different layers share one entry of the cache.
-    anywhere = replace(site, layer=0, entry="", exit="")
-    return _count_anywhere(placement.module, anywhere, placement.size, tuple(full_options(placement).items()))
+    return _count_anywhere(
+        placement.module, _anywhere(site), placement.size, tuple(full_options(placement).items())
+    )
+
+
+@lru_cache(maxsize=4096)
+def _anywhere(site: Site) -> Site:
+    """Return what is the same for like sites of all layers, so that they share one entry of the cache of counts."""
+    return replace(site, layer=0, entry="", exit="")

@@ -69,7 +69,8 @@ def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
             given[name] = typed
     if problems:
         raise InvalidInput(*problems)
-    return replace(placement, options=_kept(module_type, placement.size, given))
+    kept = _kept(module_type, placement.size, given)
+    return placement if placement.options == kept else replace(placement, options=kept)
 
 
 def option_problem(field: str, module_type: ModuleType, option: str, value: Scalar) -> Problem | None:

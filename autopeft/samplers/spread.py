@@ -16,6 +16,8 @@ from autopeft.space import Point
 
 # How many single changes are tried to bring a random point to a wanted cost.
 CHANGES = 200
+# What is near enough, on the cost axis: 2 % of the parameters.
+NEAR = 0.01
 OUT_OF_REACH = 99.0
 
 
@@ -46,7 +48,7 @@ class Spread:
         return self._cost(self._approach(-math.inf)[1]), self._cost(self._approach(math.inf)[1])
 
     def _approach(self, target: float) -> tuple[Point, Architecture]:
-        """Return a random valid point, changed in single dimensions as long as that brings its cost to the target."""
+        """Return a random valid point, changed in single dimensions until its cost is near the target."""
 
         def distance(architecture: Architecture) -> float:
             # An infinite target stands for the lowest or highest cost there is.
@@ -58,6 +60,8 @@ class Spread:
         point, architecture = self._space.sample(self._random)
         least = distance(architecture)
         for _ in range(CHANGES if self._space.dimensions else 0):
+            if least <= NEAR and math.isfinite(target):
+                break
             dimension = self._random.choice(self._space.dimensions)
             changed = {**point, dimension.name: dimension.sample(self._random)}
             decoded = self._space.decode(changed)

@@ -3,9 +3,7 @@
 import csv
 import json
 import os
-import random
 import runpy
-import statistics
 import subprocess
 import sys
 
@@ -24,6 +22,7 @@ from autopeft.modules.attach import Attachment
 from autopeft.retrain import retrain
 from autopeft.tasks import load_task
 from autopeft.tasks.metrics import METRICS
+from autopeft.trained import TrainedModel
 from workers.data import encode_split
 from workers.devices import pick_device, pick_dtype
 
@@ -66,22 +65,6 @@ def docstrings(tmp_path_factory):
     return TaskSpec(name=str(path), max_length=48)
 
 
-@pytest.fixture(scope="module")
-def many_docstrings(tmp_path_factory):
-    """A folder of as many docstrings of three classes as there are, most of them to be scored."""
-    data = load_task(TaskSpec(name="docstrings"))
-    splits = [data.train, *(data.part(name) for name in PARTS)]
-    labels = [data.labels.index(name) for name in ("matplotlib", "sqlalchemy", "sympy")]
-    rows = [row for split in splits for row in zip(split.first, split.targets.tolist(), strict=True)]
-    chosen = [(text, data.labels[label]) for text, label in rows if label in labels]
-    random.Random(0).shuffle(chosen)
-    folder = tmp_path_factory.mktemp("many")
-    for name, part in (("validation", chosen[:500]), ("test", chosen[500:1000]), ("train", chosen[1000:])):
-        with (folder / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("text", "label"), *part])
-    return TaskSpec(name=str(folder), max_length=48)
-
-
 def run_script(folder, *arguments):
     """Run the script as its reader would, offline, in a process that has nothing of this one."""
     environment = {"PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HOME": str(folder)}
@@ -122,18 +105,27 @@ def test_the_script_scores_what_autopeft_train_scores(name, docstrings, make_rec
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lora", "ia3", "mixed"])
-def test_the_script_scores_what_autopeft_train_scores_in_bfloat16(name, many_docstrings, make_recipe, tmp_path):
-    # Sums of another order are rounded otherwise, so that single rows come out otherwise: of 1000 they count little.
-    fidelity = {"rows": 320, "epochs": 2, "evaluations": 1}
-    recipe = make_recipe("minilm", many_docstrings, ARCHITECTURES[name](), fidelity, {"batch_size": 16}, seeds=[3])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_script_trains_what_autopeft_train_trains_in_bfloat16(
+    name, docstrings, make_recipe, tmp_path, monkeypatch
+):
+    # Sums of another order are rounded otherwise, and every step adds to it: after four, logits differ by 1 or 2 %.
+    # Learning rates that are 10 % higher make 10 to 15 %.
+    fidelity = {"rows": 64, "epochs": 1, "evaluations": 1, "held_out_rows": 70}
+    recipe = make_recipe("minilm", docstrings, ARCHITECTURES[name](), fidelity, {"batch_size": 16}, seeds=[3])
     recipe = of_precision(recipe, "bfloat16")
-    ours = retrain(recipe, [3], tmp_path / "ours").scores
-    export(recipe, "script", None, tmp_path / "script")
-    theirs = run_script(tmp_path / "script")
-    scored = ("validation", "test")
-    mean = statistics.fmean(ours[part]["accuracy"].mean for part in scored)
-    assert statistics.fmean(theirs[part] for part in scored) == pytest.approx(mean, abs=0.005)
+    retrain(recipe, [3], tmp_path / "ours")
+    (file,) = export(recipe, "script", None, tmp_path / "script")
+    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path / "theirs")])
+    script, trained = runpy.run_path(str(file)), []
+    monkeypatch.setitem(script["main"].__globals__, "save", trained.append)
+    script["main"]()
+    texts = list(load_task(docstrings).test.first)
+    encoded = load_tokenizer("minilm")(texts, truncation=True, max_length=48, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = TrainedModel.load(tmp_path / "ours").model(**encoded).logits
+        found = trained[0].float().eval()(**encoded).logits
+    assert (found - expected).norm() < 0.05 * expected.norm()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
