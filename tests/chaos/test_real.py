@@ -15,7 +15,7 @@ from tests.cli.conftest import write_job
 from tests.search.conftest import autopeft, home
 
 __all__ = ["home"]
-KILLS, BUDGET = 4, 30
+KILLS, BUDGET = 2, 30
 
 
 def belongings(folder):
@@ -74,8 +74,8 @@ def test_a_submitted_search_survives_its_controllers_and_leaves_no_process(tiny_
     assert ended.returncode == 0, ended.stderr
     shown = json.loads(autopeft("show", "mine", "--json", home=home).stdout)
     assert shown["state"] == "done" and len(shown["trials"]) == BUDGET
-    # One that was running at three of the kills is given up.
-    assert all(trial["reason"] in (None, "pruned", "controller_lost") for trial in shown["trials"])
+    # What was running at two kills is not given up yet.
+    assert all(trial["reason"] in (None, "pruned") for trial in shown["trials"])
     assert len({trial["fingerprint"] for trial in shown["trials"]}) == BUDGET
     assert told.items() <= {t["trial"]: (t["fingerprint"], t["score"]) for t in shown["trials"]}.items()
     _, alive = psutil.wait_procs(belongings(home), timeout=30)
