@@ -26,9 +26,7 @@ def _count_anywhere(module: str, site: Site, size: int, options: tuple[tuple[str
 
 
 def _count(placement: Placement, site: Site) -> int:
-    return _count_anywhere(
-        placement.module, _anywhere(site), placement.size, tuple(full_options(placement).items())
-    )
+    return _count_anywhere(placement.module, _anywhere(site), placement.size, tuple(full_options(placement).items()))
 
 
 @lru_cache(maxsize=4096)
