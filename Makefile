@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help install demo test chaos lint clean
 
 help:
-	@echo "make demo     install, and run the main job: a 28-trial search with its front, plots and recipe in demo/"
+	@echo "make demo     install, and run the main job: a 24-trial search with its front, plots and recipe in demo/"
 	@echo "make test     install, and run every check: ruff, mypy, import-linter, pytest"
 	@echo "make chaos    install, and kill controllers KILLS times (200) on SQLite and PostgreSQL: nothing may be lost"
 	@echo "make install  only make $(VENV), with everything that both need"

@@ -69,8 +69,7 @@ def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
             given[name] = typed
     if problems:
         raise InvalidInput(*problems)
-    kept = _kept(module_type, placement.size, given)
-    return placement if placement.options == kept else replace(placement, options=kept)
+    return replace(placement, options=_kept(module_type, placement.size, given))
 
 
 def option_problem(field: str, module_type: ModuleType, option: str, value: Scalar) -> Problem | None:
