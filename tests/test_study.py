@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import statistics
 from collections import Counter
 
 import optuna
@@ -141,9 +142,11 @@ def test_a_cap_is_kept_by_every_proposal(sampler):
     assert all(t.params <= cap for t in trials)
     if sampler in SPREADING:
         low, high = cost_axis(2 * 64), cost_axis(cap)
-        costs = sorted((cost_axis(t.params) - low) / (high - low) for t in trials[:8])
-        # The last of the eight places is at 7/8; by chance its point stays short of it, but not of the one before.
-        assert costs[0] < 0.05 and costs[-1] > 6 / 8, "what is spread over is the axis up to the cap"
+        spreads = [run(make(sampler, seed=seed, cap=cap), 8) for seed in range(5)]
+        costs = [sorted((cost_axis(t.params) - low) / (high - low) for t in spread) for spread in spreads]
+        # How near below the cap the last of eight places, 7/8, is reached is chance: 0.76 to 0.90 over twelve seeds.
+        top = statistics.median(spread[-1] for spread in costs)
+        assert max(spread[0] for spread in costs) < 0.05 and top > 0.8, "what is spread over is the axis up to the cap"
 
 
 @pytest.mark.parametrize("sampler", ASKING)
