@@ -38,7 +38,8 @@ lint: $(INSTALLED)
 
 test: lint
 	@# Two processes of one thread each: the tests' models are too small for more threads to help.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@# Files go out by name and not by their number of tests, which leaves the few long ones of whole processes for the end.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos

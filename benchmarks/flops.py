@@ -1,10 +1,11 @@
 """What training multiplies, counted, and the least that it could: LoRA on query and value, from a layer up.
 
 The least, for an encoder of ``L`` layers of width ``d`` whose head reads one token, and a row of ``s`` tokens without
-any padding, when what lies below the lowest layer ``k`` with a module is known already. A layer's products with its
-weights are ``24 d^2 s``, and attention's ``4 s^2 d``.
+any padding, when what lies below the lowest layer ``k`` with a module is known already, and what the frozen query, key
+and value of that layer give. A layer's products with its weights are ``24 d^2 s``, and attention's ``4 s^2 d``.
 
-- forward: layers ``k`` and up; of the last, keys and values of all tokens (``4 d^2 s``), the rest of one;
+- forward: layers ``k`` and up, the first without query, key and value (``6 d^2 s``); of the last, keys and values of
+  all tokens (``4 d^2 s``), the rest of one;
 - backward: the same with attention's part twice, as weights are frozen and only activations have gradients; but not
   through the linears at which the modules of layer ``k`` sit, as nothing below them trains;
 - modules and head: twice their parameters a token forward and four times backward, but twice for what reads an
@@ -24,7 +25,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from autopeft.messages import TrialReport
-from workers.data import EncodedSplit
+from workers.activations import CALLS
+from workers.data import Batch, EncodedSplit
 from workers.evaluation import EVALUATION_BATCH
 
 RANK = 8
@@ -60,28 +62,32 @@ class Least:
         """Return the least for predictions."""
         return sum(map(self._forward, lengths))
 
-    def filling(self, lengths: Sequence[int]) -> float:
-        """Return the least for the hidden states below the lowest layer, which are computed once."""
-        return self.lowest * sum(24 * self.width**2 * s + 4 * s * s * self.width for s in lengths)
-
     def trial(
         self, rows: EncodedSplit, held_out: EncodedSplit, report: TrialReport, batch_size: int, seed: int
     ) -> tuple[float, float]:
         """Return the least for a whole run with its evaluations; and for the same batches as they are padded."""
         batches = rows.shuffled_batches(batch_size, np.random.default_rng(seed))
-        trained = [_lengths(rows, next(batches).rows) for _ in range(report.steps)]
-        scored = [_lengths(held_out, chosen) for chosen, _ in held_out.sorted_batches(EVALUATION_BATCH)]
+        trained = [next(batches) for _ in range(report.steps)]
+        scored = [batch for _, batch in held_out.sorted_batches(EVALUATION_BATCH)]
         found = []
-        for lengths in (list, _padded):
+        for lengths in (_lengths, self._padded):
             steps = sum(self.training(lengths(batch)) for batch in trained)
             found.append(steps + len(report.curve) * sum(self.predicting(lengths(batch)) for batch in scored))
         return found[0], found[1]
 
+    def _padded(self, batch: Batch) -> list[int]:
+        """Return the lengths of rows in the pieces that a batch is cut into for the layers that read all tokens."""
+        pieces = batch.cut(CALLS) if self.lowest < self.layers - 1 else [batch]
+        return [piece.inputs["input_ids"].shape[1] for piece in pieces for _ in piece.rows]
+
     def _forward(self, s: int) -> float:
         d, between = self.width, self.layers - 1 - self.lowest
+        modules_and_head = 2 * self._module_tokens(s) * 2 * RANK * d + 2 * (d * d + self.head_params)
+        if not between:
+            return 18 * d * d + 4 * s * d + modules_and_head
         layer = 24 * d * d * s + 4 * s * s * d
         last = 4 * d * d * s + 20 * d * d + 4 * s * d
-        return between * layer + last + 2 * self._module_tokens(s) * 2 * RANK * d + 2 * (d * d + self.head_params)
+        return between * layer - 6 * d * d * s + last + modules_and_head
 
     def _backward(self, s: int) -> float:
         d, between = self.width, self.layers - 1 - self.lowest
@@ -100,12 +106,8 @@ class Least:
         return 2 * s * (self.layers - 1 - self.lowest) + s + 1
 
 
-def _lengths(split: EncodedSplit, rows: Sequence[int]) -> list[int]:
-    return [len(split.ids[row]) for row in rows]
-
-
-def _padded(lengths: list[int]) -> list[int]:
-    return [max(lengths)] * len(lengths)
+def _lengths(batch: Batch) -> list[int]:
+    return batch.inputs["attention_mask"].sum(dim=1).tolist()
 
 
 def _forward_shape(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:

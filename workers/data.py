@@ -47,6 +47,28 @@ class Batch:
             inputs = {name: tensor[piece] for name, tensor in self.inputs.items()}
             yield Batch(inputs, self.targets[piece], self.rows[piece])
 
+    def cut(self, cost: int) -> list[Batch]:
+        """Return the batch in one or two pieces, each padded to its own longest row: what takes fewer tokens.
+
+        Args:
+            cost: of a second piece, in tokens.
+        """
+        lengths = self.inputs["attention_mask"].sum(dim=1)
+        rows, longest = len(self), int(lengths.max())
+        first = torch.arange(1, rows)
+        longest_before = lengths.cummax(0).values[:-1]
+        longest_after = lengths.flip(0).cummax(0).values[:-1].flip(0)
+        tokens = first * longest_before + (rows - first) * longest_after + cost
+        if rows == 1 or int(tokens.min()) >= rows * longest:
+            return [self]
+        at = int(first[tokens.argmin()])
+        return [self._piece(slice(0, at)), self._piece(slice(at, rows))]
+
+    def _piece(self, rows: slice) -> Batch:
+        longest = int(self.inputs["attention_mask"][rows].sum(dim=1).max())
+        inputs = {name: tensor[rows, :longest] for name, tensor in self.inputs.items()}
+        return Batch(inputs, self.targets[rows], self.rows[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedSplit:

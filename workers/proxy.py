@@ -14,12 +14,13 @@ import torch
 from autopeft.base_models import describe_model
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.modules.attach import Attachment
-from workers.activations import Shelf, Trunk, plain
+from workers.activations import Trunk, plain
 from workers.data import EncodedSplit, EncodedTask
 from workers.devices import reset_peak_memory
 from workers.evaluation import score_split, time_predictions
 from workers.reporting import findings, report_on, reported
 from workers.residency import Residency
+from workers.shelf import Shelf
 from workers.structure import search_structure
 from workers.training import train
 

@@ -14,9 +14,9 @@ from autopeft.base_models import describe_model, load_model, load_tokenizer
 from autopeft.errors import InvalidInput, Problem
 from autopeft.messages import TaskSpec, TrialRequest
 from autopeft.tasks import TaskData, load_task
-from workers.activations import Shelf
 from workers.data import EncodedTask, encode_task
 from workers.devices import pick_device, pick_dtype
+from workers.shelf import Shelf
 
 ModelKey = tuple[str, str, str, int, torch.dtype, Quantisation]
 TaskKey = tuple[TaskSpec, str]

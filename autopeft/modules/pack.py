@@ -66,7 +66,7 @@ class Pack(Hooked):
 
     @contextmanager
     def holding(self, rows: Sequence[int]) -> Iterator[None]:
-        """Expect batches of so many rows of each candidate, in their order; 0 leaves a candidate out."""
+        """Expect batches of so many rows of each candidate, in their order; 0 leaves one out, or all."""
         self._rows[:] = rows
         try:
             yield
@@ -123,6 +123,8 @@ class _Place:
             rows: of the batch, for each candidate.
             given: what the modules are called with, for all rows; where there is no module, the last of these stays.
         """
+        if not any(rows):  # the base alone
+            return given[-1]
         each = len(given[-1]) // sum(rows)  # more than one where a row's tokens follow one another
         parts = _parts(rows, [None if own is None else member for member, own in enumerate(self.own)])
         alike: dict[tuple[object, int], list[int]] = {}

@@ -13,10 +13,13 @@ from autopeft.modules.attach import Attachment
 from autopeft.modules.attention import IMPLEMENTATION
 from tests.modules.test_conformance import in_all_layers, options_of, sites_of
 from workers import activations, devices, first_token, proxy
-from workers.activations import Shelf, Trunk, plain
+from workers import shelf as shelves
+from workers.activations import Trunk, plain
 from workers.data import EncodedSplit
 from workers.evaluation import predict_logits
 from workers.first_token import FirstToken
+from workers.settled import settled
+from workers.shelf import Shelf
 from workers.training import train
 
 LENGTHS = (9, 3, 7, 5, 9, 4, 6, 8, 3, 5)
@@ -70,7 +73,7 @@ def test_stored_states_give_the_logits_of_the_whole_model(tiny_model, tiny_geome
         expected = predict_logits(attachment.model, split, 4)
         assert attachment.boundary == attachment.geometry.layers - 1
         stored = family not in ("t5", "mt5")  # a decoder reads its encoder, and layers hand position biases on
-        assert (shelf.find(split, attachment.boundary) is not None) == stored
+        assert (shelf.find(split, attachment.geometry.layer_paths[-2]) is not None) == stored
         torch.testing.assert_close(predict_logits(attachment.model, split, 4, forward), expected, atol=1e-5, rtol=0)
 
 
@@ -92,6 +95,87 @@ def test_training_on_stored_states_learns_the_same(tiny_model, tiny_geometry, ti
         torch.testing.assert_close(learned[1][name], tensor, atol=1e-4, rtol=1e-3)
 
 
+# The module type at each kind of site, and what of the lowest layer is the same whatever it trains there.
+CHANGED_BY = {"linear": "lora", "hidden": "ia3", "sublayer": "serial_adapter", "norm": "layer_norm", "kv": "prefix"}
+PARTS = [
+    pytest.param(family, site, layer, id=f"{family}-{site}-{layer}")
+    for family in FAMILIES
+    for site in sites_of(family)
+    for layer in (0, 1)
+]
+
+
+@pytest.mark.parametrize(("family", "site", "layer"), PARTS)
+def test_what_comes_before_the_lowest_module_in_its_layer_is_stored_and_changes_nothing(
+    tiny_model, tiny_geometry, tiny_config, family, site, layer
+):
+    geometry, split = tiny_geometry(family), rows(tiny_config(family))
+    kind = sites_of(family)[site]
+    size = 0 if kind in ("hidden", "norm") else 4
+    placements = [
+        Placement(CHANGED_BY[kind], site, at, size)
+        for at in range(layer, geometry.layers)
+        if geometry.find(site, at) is not None
+    ]
+    with attach(tiny_model, tiny_geometry, family, Architecture(tuple(placements))) as attachment:
+        batch = split.batch([0, 1, 2, 3])
+        leaves = [*attachment.modules.parameters(), *attachment.head.values()]
+        expected, found = (
+            [logits, *torch.autograd.grad(logits.square().sum(), leaves, allow_unused=True)]
+            for logits in (plain(attachment.model)(batch), Trunk(attachment, Shelf(PLENTY, 0)).forward(split)(batch))
+        )
+        for one, other in zip(expected, found, strict=True):
+            torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
+
+
+def parts_of(attachment):
+    """What is settled in the lowest layer, by the ends of the modules' paths."""
+    own = f"encoder.layer.{attachment.boundary}."
+    return [one.path.removeprefix(own) for one in settled(attachment) if one.path.startswith(own)]
+
+
+READ = [f"attention.self.{name}" for name in ("query", "key", "value")]
+ATTENDED = ["attention.output.dense"]
+
+
+@pytest.mark.parametrize(
+    ("sites", "parts"),
+    [
+        (["norm.attention"], []),
+        (["attention.query"], READ),
+        (["attention.kv"], READ),
+        (["attention"], READ),
+        (["attention.output", "ffn"], READ),
+        (["ffn.in"], ATTENDED),
+        (["ffn.hidden", "ffn"], ATTENDED),
+        (["norm.ffn"], ATTENDED),
+        (["ffn.out"], ATTENDED),
+        (["ffn"], [*ATTENDED, "output.dense"]),
+    ],
+)
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_first_site_with_a_module_decides_what_is_settled(tiny_model, tiny_geometry, sites, parts, layer):
+    kinds = sites_of("bert")
+    placements = [
+        Placement(CHANGED_BY[kinds[site]], site, layer, 0 if kinds[site] in ("hidden", "norm") else 4)
+        for site in sites
+    ]
+    with attach(tiny_model, tiny_geometry, "bert", Architecture(tuple(placements))) as attachment:
+        assert parts_of(attachment) == parts
+
+
+def test_what_is_settled_is_not_computed(tiny_model, tiny_geometry, tiny_config, monkeypatch):
+    placements = (Placement("serial_adapter", "ffn", 1, 4), Placement("parallel_adapter", "ffn", 1, 4))
+    with attach(tiny_model, tiny_geometry, "bert", Architecture(placements)) as attachment:
+        split = rows(tiny_config("bert"))
+        expected = predict_logits(attachment.model, split)
+        forward = Trunk(attachment, Shelf(PLENTY, 0)).forward(split)
+        for module in attachment.model.base_model.encoder.modules():
+            if isinstance(module, torch.nn.Linear):
+                monkeypatch.setattr(module, "weight", None)  # cannot be called
+        torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
+
+
 def test_a_head_alone_needs_no_layer(tiny_model, tiny_geometry, tiny_config, monkeypatch):
     with attach(tiny_model, tiny_geometry, "bert", Architecture()) as attachment:
         split = rows(tiny_config("bert"))
@@ -102,14 +186,6 @@ def test_a_head_alone_needs_no_layer(tiny_model, tiny_geometry, tiny_config, mon
         torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
 
 
-def test_nothing_is_stored_where_the_first_layer_changes(tiny_model, tiny_geometry, tiny_config):
-    architecture = Architecture((Placement("lora", "attention.query", 0, 2),))
-    with attach(tiny_model, tiny_geometry, "bert", architecture) as attachment:
-        split, shelf = rows(tiny_config("bert")), Shelf(PLENTY, 0)
-        Trunk(attachment, shelf).forward(split)
-        assert shelf.find(split, 0) is None and shelf.nearest(split, 2) == (0, None)
-
-
 def test_a_boundary_is_filled_from_the_nearest_below_with_the_same_states(tiny_model, tiny_geometry, tiny_config):
     split, once, stepwise = rows(tiny_config("bert")), Shelf(PLENTY, 0), Shelf(PLENTY, 0)
     Trunk(above(tiny_model, tiny_geometry, 2), once).forward(split)
@@ -117,7 +193,8 @@ def test_a_boundary_is_filled_from_the_nearest_below_with_the_same_states(tiny_m
     bare = above(tiny_model, tiny_geometry, 2)
     bare.model.base_model.encoder.layer[0].attention.forward = None  # not needed any more
     Trunk(bare, stepwise).forward(split)
-    assert torch.equal(once.find(split, 2).flat, stepwise.find(split, 2).flat)
+    both = [kept.find(split, "encoder.layer.1") for kept in (once, stepwise)]
+    assert torch.equal(both[0].flat, both[1].flat)
 
 
 def test_the_model_is_left_as_it_was_even_by_a_forward_that_fails(tiny_model, tiny_geometry, tiny_config):
@@ -131,6 +208,35 @@ def test_the_model_is_left_as_it_was_even_by_a_forward_that_fails(tiny_model, ti
             forward(broken)
         assert all("forward" not in layer.__dict__ for layer in attachment.model.base_model.encoder.layer)
         assert torch.equal(predict_logits(attachment.model, split), before)
+
+
+# -- batches in two pieces
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_batch_in_two_pieces_gives_the_same_logits_and_gradients(
+    tiny_model, tiny_geometry, tiny_config, monkeypatch, family, layer
+):
+    geometry, split = tiny_geometry(family), rows(tiny_config(family), segments=family == "bert")
+    placements = tuple(Placement("serial_adapter", "ffn", at, 4) for at in range(layer, geometry.layers))
+    passes = []
+    with attach(tiny_model, tiny_geometry, family, Architecture(placements)) as attachment:
+        attachment.model.register_forward_pre_hook(lambda *_: passes.append(1))
+        batch = split.batch([1, 5, 3, 0, 4])
+        leaves = [*attachment.modules.parameters(), *attachment.head.values()]
+        found, counts = [], []
+        for calls in (10**6, 0):
+            monkeypatch.setattr(activations, "CALLS", calls)
+            forward = Trunk(attachment, Shelf(PLENTY, 0)).forward(split)
+            passes.clear()
+            logits = forward(batch)
+            found.append([logits, *torch.autograd.grad(logits.square().sum(), leaves, allow_unused=True)])
+            counts.append(len(passes))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
+        one_token = layer == 1 and FirstToken(attachment).possible
+        assert counts == [1, 1 if one_token else 2]
 
 
 # -- the last layer for the first token alone
@@ -187,11 +293,11 @@ def test_families_whose_head_reads_the_first_token_are_shortened(tiny_model, tin
 def test_beyond_the_memory_states_are_in_a_file_that_nobody_else_can_reach(
     tiny_model, tiny_geometry, tiny_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(activations.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shelves.tempfile, "tempdir", str(tmp_path))
     with attach(tiny_model, tiny_geometry, "bert") as attachment:
-        split, shelf = rows(tiny_config("bert")), Shelf(0, PLENTY)
-        forward = Trunk(attachment, shelf).forward(split)
-        assert shelf.find(split, 1) is not None and not list(tmp_path.iterdir())
+        split, kept = rows(tiny_config("bert")), Shelf(0, PLENTY)
+        forward = Trunk(attachment, kept).forward(split)
+        assert not kept.find(split, "encoder.layer.0").in_memory and not list(tmp_path.iterdir())
         expected = predict_logits(attachment.model, split)
         torch.testing.assert_close(predict_logits(attachment.model, split, forward=forward), expected)
 
@@ -218,12 +324,13 @@ def test_a_disk_that_is_full_costs_time_only(tiny_model, tiny_geometry, tiny_con
 
 
 def test_the_least_used_gives_way(tiny_model, tiny_geometry, tiny_config):
-    attachment = above(tiny_model, tiny_geometry, 1)
+    attachment = above(tiny_model, tiny_geometry, 2)
     first, second, third = (rows(tiny_config("bert")) for _ in range(3))
     shelf = Shelf(2 * (sum(LENGTHS) + 1) * 32 * 4, 0)
     for split in (first, second, first, third):
         Trunk(attachment, shelf).forward(split)
-    assert [shelf.find(split, 1) is None for split in (first, second, third)] == [False, True, False]
+    there = [shelf.find(split, "encoder.layer.1") is not None for split in (first, second, third)]
+    assert there == [True, False, True]
 
 
 def test_a_worker_takes_its_share_of_what_its_container_has(tmp_path, monkeypatch):
@@ -248,9 +355,10 @@ def test_runs_share_what_is_stored_and_score_as_without_it(request_for, fresh_wo
     first = proxy.run(request)
     kept = dict(proxy._residency.shelf._kept)
     again = proxy.run(request)
-    assert {boundary for _, boundary in kept} == {1} and len(kept) == 3  # training, held-out and validation rows
-    assert {key: id(one[0]) for key, one in proxy._residency.shelf._kept.items()} == {
-        key: id(one[0]) for key, one in kept.items()
+    assert {path for _, path in kept if path.count(".") == 2} == {"encoder.layer.0"}
+    assert len(kept) == 3 * 4  # training, held-out and validation rows, each with queries, keys and values
+    assert {key: id(one) for key, one in proxy._residency.shelf._kept.items()} == {
+        key: id(one) for key, one in kept.items()
     }
     assert first.scores == again.scores and first.curve == again.curve
     assert first.scores == pytest.approx(without.scores, abs=0.03)

@@ -46,6 +46,26 @@ def test_chunks_are_the_batch_in_order(of, rows):
         assert torch.equal(torch.cat([p.inputs[name] for p in pieces]), tensor)
 
 
+@given(of=lengths, cost=st.integers(0, 60))
+def test_a_batch_is_cut_where_that_takes_the_fewest_tokens(of, cost):
+    batch = split(of, segments=True).batch(range(len(of)))
+
+    def tokens(*pieces):
+        return sum(len(piece) * max(piece) for piece in pieces)
+
+    pieces = batch.cut(cost)
+    fewest = min((tokens(of[:at], of[at:]) for at in range(1, len(of))), default=tokens(of))
+    taken = sum(piece.inputs["input_ids"].numel() for piece in pieces)
+    assert taken == (fewest if fewest + cost < tokens(of) else tokens(of))
+    assert len(pieces) == 1 + (fewest + cost < tokens(of))
+    assert [row for piece in pieces for row in piece.rows] == list(batch.rows)
+    assert torch.equal(torch.cat([piece.targets for piece in pieces]), batch.targets)
+    for piece in pieces:
+        own = split(of, segments=True).batch(piece.rows)
+        for name, tensor in piece.inputs.items():
+            assert torch.equal(tensor, own.inputs[name])
+
+
 @given(lengths, st.integers(1, 8), st.integers(0, 5))
 def test_every_row_comes_once_an_epoch_in_an_order_that_the_seed_gives(of, batch_size, seed):
     rows = split(of)

@@ -26,9 +26,10 @@ from tests.modules.test_conformance import (
     snapshot,
 )
 from tests.workers.test_activations import PLENTY, rows
-from workers.activations import Shelf, Trunk
+from workers.activations import Trunk
 from workers.evaluation import predict_logits, score_logits
 from workers.packing import Together, predict_together
+from workers.shelf import Shelf
 from workers.training import Loop, Outcome, Run, TrainingStopped, train
 
 KIND = "classification"
@@ -244,7 +245,9 @@ def test_what_lies_below_all_members_is_stored_and_the_lowest_decides(side):
         one = side(shelf=Shelf(PLENTY, 0))
         jobs = [Job(lora_on("attention.query", at) if at < 2 else Architecture()) for at in layers]
         one.together(jobs)
-        assert {at for _, at in one.shelf._kept} == ({boundary} if boundary else set())
+        below = {f"encoder.layer.{boundary - 1}"} if boundary else set()
+        read = {f"encoder.layer.{boundary}.attention.self.{name}" for name in ("query", "key", "value")}
+        assert {path for _, path in one.shelf._kept} == below | read
 
 
 # -- ends
