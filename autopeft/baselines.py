@@ -7,7 +7,7 @@ import random
 from autopeft.architecture import Architecture
 from autopeft.errors import InvalidInput
 from autopeft.geometry import ModelGeometry
-from autopeft.space import SearchSpace, load_document, load_space
+from autopeft.space import SearchSpace, load_space
 from autopeft.space.load import PRESET
 
 HEAD_ONLY = "head only"
@@ -19,9 +19,9 @@ def baselines(geometry: ModelGeometry) -> dict[str, Architecture]:
     """Return the baselines by title, cheapest idea first; those that the model has no sites for are left out."""
     made = {HEAD_ONLY: Architecture()}
     for name in BASELINES:
-        document = load_document(PRESET + name)
         try:
-            made[document.title] = _only(SearchSpace(PRESET + name, document, geometry))
+            space = load_space(PRESET + name, geometry)
+            made[space.document.title] = _only(space)
         except InvalidInput:  # the model has no place for one of its modules
             continue
     return made

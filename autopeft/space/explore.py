@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from autopeft.architecture import Architecture, Placement, Scalar
 from autopeft.errors import InvalidInput, Problem
@@ -18,10 +19,13 @@ DRAWS = 300
 MOST_DIMENSIONS = 200
 # More than any number of placements too many.
 MISSING = 1_000_000
+# A request's check asks for a space's smallest twice, and equal requests follow each other.
+REMEMBERED = 64
 # Of a longer range of whole numbers so many are tried, from its least to its most.
 SPREAD = 16
 
 
+@lru_cache(REMEMBERED)
 def smallest(space: SearchSpace) -> int:
     """Return the fewest trainable parameters found in the space.
 

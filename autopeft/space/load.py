@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from autopeft.space.schema import SpaceDocument
 from autopeft.space.space import SearchSpace
 
 PRESET = "preset:"
+# Shipped spaces that are kept as bound to a model; a service binds the same ones again and again.
+BOUND = 64
 
 
 def space_names() -> tuple[str, ...]:
@@ -35,12 +38,12 @@ def load_document(name: str) -> SpaceDocument:
         InvalidInput: there is no such space, or its document has mistakes; all of them are listed.
     """
     if name in space_names():
-        return _parse(read_yaml(_shipped() / f"{name}.yaml"), name)
+        return _read_shipped(f"{name}.yaml", name)
     if name.startswith(PRESET):
         preset = name.removeprefix(PRESET)
         if preset not in preset_names():
             raise InvalidInput(Problem.unknown("space preset", preset, preset_names()))
-        return _parse(read_yaml(_shipped() / "presets" / f"{preset}.yaml"), name)
+        return _read_shipped(f"presets/{preset}.yaml", name)
     path = Path(os.path.expanduser(name))
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
@@ -55,7 +58,19 @@ def load_space(name: str, geometry: ModelGeometry, base_parameters: int | None =
     Raises:
         InvalidInput: there is no such space, it has mistakes, or it does not fit the model.
     """
+    if name in space_names() or name.startswith(PRESET):
+        return _bound(name, geometry, base_parameters)
     return SearchSpace(name, load_document(name), geometry, base_parameters)
+
+
+@lru_cache(BOUND)
+def _bound(name: str, geometry: ModelGeometry, base_parameters: int | None) -> SearchSpace:
+    return SearchSpace(name, load_document(name), geometry, base_parameters)
+
+
+@cache
+def _read_shipped(path: str, origin: str) -> SpaceDocument:
+    return _parse(read_yaml(_shipped() / path), origin)
 
 
 def _shipped() -> Path:
