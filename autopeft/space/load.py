@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from autopeft.space.schema import SpaceDocument
 from autopeft.space.space import SearchSpace
 
 PRESET = "preset:"
-# Shipped spaces that are kept as bound to a model; a service binds the same ones again and again.
-BOUND = 64
 
 
 def space_names() -> tuple[str, ...]:
@@ -58,13 +56,6 @@ def load_space(name: str, geometry: ModelGeometry, base_parameters: int | None =
     Raises:
         InvalidInput: there is no such space, it has mistakes, or it does not fit the model.
     """
-    if name in space_names() or name.startswith(PRESET):
-        return _bound(name, geometry, base_parameters)
-    return SearchSpace(name, load_document(name), geometry, base_parameters)
-
-
-@lru_cache(BOUND)
-def _bound(name: str, geometry: ModelGeometry, base_parameters: int | None) -> SearchSpace:
     return SearchSpace(name, load_document(name), geometry, base_parameters)
 
 
