@@ -7,10 +7,13 @@ next start, from the evaluation.
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
@@ -35,6 +38,7 @@ from autopeft.stored import evidence_folder, read_answer, to_entry, weights_path
 from autopeft.study import Study
 from autopeft.submission import Plan, make_plan
 from autopeft.trial import Trial, open_storage
+from autopeft.upcoming import Upcoming
 
 ATTEMPTS = 3
 WAIT_SECONDS = 0.5
@@ -45,6 +49,7 @@ CANCELLED = "the search was cancelled"
 MOST_CONFIRMATION = 0.6
 # A search whose cluster does not answer lets others go before it for so long.
 PAUSE_SECONDS = 15.0
+Step = Trial | Errand | Wait
 
 
 class Controller:
@@ -148,8 +153,15 @@ class Controller:
     # -- the search phase ---------------------------------------------------------------------------------------------
 
     def _search(self, plan: Plan, executor: Executor) -> None:
+        upcoming = Upcoming(self._steps(plan), partial(_length, plan), lambda step: step == WAIT)
+        self._run_steps(plan, executor, upcoming)
+        if self._lease.check():
+            for step in upcoming.ahead:
+                if isinstance(step, Trial):
+                    self._study.withdraw(step)
+
+    def _run_steps(self, plan: Plan, executor: Executor, upcoming: Upcoming[Step]) -> None:
         running: dict[str, Trial | Errand] = {}
-        upcoming = self._upcoming(plan)
         for request, trial in self._recover(plan):
             running[request.key] = trial
             executor.submit(request)
@@ -172,15 +184,17 @@ class Controller:
                 return
 
     def _start_more(
-        self,
-        plan: Plan,
-        executor: Executor,
-        upcoming: Iterator[Trial | Errand | Wait],
-        running: dict[str, Trial | Errand],
+        self, plan: Plan, executor: Executor, upcoming: Upcoming[Step], running: dict[str, Trial | Errand]
     ) -> bool:
         """Start runs until the executor is full or nothing may be started; return whether there may be more later."""
-        while len(running) < executor.slots and self._may_start(plan, running) and self._lease.check():
-            step = next(upcoming, None)
+        while left := self._left(plan, running, upcoming):
+            if len(running) >= executor.slots:
+                if executor.gpus and self._run_seconds:
+                    upcoming.prepare_next(statistics.fmean(self._run_seconds))
+                return True
+            if left <= executor.slots:
+                upcoming.prepare_end(int(left))
+            step = upcoming.take()
             if step is None:
                 return False
             if step == WAIT:
@@ -196,7 +210,7 @@ class Controller:
             executor.submit(request)
         return True
 
-    def _upcoming(self, plan: Plan) -> Iterator[Trial | Errand | Wait]:
+    def _steps(self, plan: Plan) -> Iterator[Step]:
         """Yield what is to be started: the baselines that are not there yet, then what the sampler proposes."""
         if plan.spec.baselines:
             there = {trial.name for trial in self._study.trials()}
@@ -310,14 +324,16 @@ class Controller:
         """Write trials where the service reads them."""
         self._store.trials.put(self.record.id, self.record.attempt, map(to_entry, trials))
 
-    def _may_start(self, plan: Plan, running: Mapping[str, Trial | Errand]) -> bool:
-        if self._stopping():
-            return False
+    def _left(self, plan: Plan, running: Mapping[str, Trial | Errand], upcoming: Upcoming[Step]) -> float:
+        """Return how many more steps may be started: what the budget allows, without end while it has time."""
+        if self._stopping() or not self._lease.check():
+            return 0
         if plan.budget.trials is not None:
+            begun = len(self._study.trials()) - sum(isinstance(step, Trial) for step in upcoming.ahead)
             errands = sum(isinstance(what, Errand) for what in running.values())
-            return len(self._study.trials()) + errands < plan.budget.trials
+            return max(0, plan.budget.trials - begun - errands)
         end = self._deadline(plan)
-        return end is None or time.monotonic() < end - self._confirmation_seconds(plan)
+        return math.inf if end is None or time.monotonic() < end - self._confirmation_seconds(plan) else 0
 
     def _finished(self) -> list[Trial]:
         return [trial for trial in self._study.trials() if trial.state != "running"]
@@ -463,6 +479,15 @@ def _confirmation_request(plan: Plan, trial: Trial, seed: int) -> TrialRequest:
     key = f"confirm {trial.architecture.fingerprint}.{seed}"
     extra = {"parts": ("validation",), "keep_weights": seed == WEIGHTS_SEED}
     return plan.request(key, trial.architecture, plan.spec.full, seed).model_copy(update=extra)
+
+
+def _length(plan: Plan, step: Step) -> float:
+    """Return how long a step's run takes beside others: by the layers that it trains through, then by its size."""
+    if not isinstance(step, Trial):
+        return math.inf
+    layers = plan.model.geometry.layers
+    lowest = min((placement.layer for placement in step.architecture.placements), default=layers)
+    return layers - lowest + step.params / plan.base_parameters
 
 
 def _describe(trial: Trial) -> str:

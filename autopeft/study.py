@@ -27,7 +27,7 @@ from autopeft.samplers import SAMPLERS
 from autopeft.samplers.base import Proposal, Setting, Step
 from autopeft.samplers.memory import directions, readable
 from autopeft.space import Point
-from autopeft.trial import Trial, is_recorded
+from autopeft.trial import WITHDRAWN, Trial, is_recorded
 
 
 class Study:
@@ -141,6 +141,11 @@ class Study:
                 self._set_attribute(number, "measures", found)
             values = [float(frozen.user_attrs["params"]), score, *found.values()]
             self._record.tell(number, values, skip_if_finished=True)
+
+    def withdraw(self, trial: Trial) -> None:
+        """Take a trial back that was never run: it does not count, and the record shows it as failed."""
+        self._set_attribute(trial.number, WITHDRAWN, True)
+        self._record.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def drop_unrecorded(self) -> None:
         """Fail the trials that were asked for but whose architecture a crash kept from being recorded."""

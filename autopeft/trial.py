@@ -22,6 +22,8 @@ from autopeft.messages import place
 
 # Waits between attempts to open a database whose tables another process is creating, in seconds.
 WAITS = (0.1, 0.3, 1.0, 3.0)
+# The attribute of a trial that was chosen, but never run.
+WITHDRAWN = "withdrawn"
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -130,8 +132,11 @@ class Trial:
 
 
 def is_recorded(frozen: FrozenTrial) -> bool:
-    """Whether the trial's architecture was recorded, the last thing that is written when a trial starts."""
-    return "architecture" in frozen.user_attrs
+    """Whether the trial's architecture was recorded, the last thing that is written when a trial starts.
+
+    One that was taken back before it was run does not count.
+    """
+    return "architecture" in frozen.user_attrs and WITHDRAWN not in frozen.user_attrs
 
 
 def read_trials(storage: BaseStorage, name: str) -> list[Trial]:

@@ -13,48 +13,9 @@ from autopeft.settings import Settings
 from autopeft.store import Store, Submission
 from autopeft.submission import submit_options
 from autopeft.winner import make_recipe
+from tests.search.conftest import complete
 
 TWO_POINTS = "schema: 1\nsummary: two points\nmodules:\n  lora: {sites: [attention.query], size: [1, 2]}\n"
-
-
-def complete(request, **changes):
-    scores = dict.fromkeys(("holdout", *request.parts), 0.5)
-    curve = ((1, 0.5),)
-    return TrialReport(key=request.key, state="complete", scores=scores, steps=1, curve=curve, seconds=0.01, **changes)
-
-
-class MadeUp:
-    """Answers each request as a function says, which returns None while it is to wait."""
-
-    def __init__(self, answer, slots, gpus):
-        self.answer, self.slots, self.gpus = answer, slots, gpus
-        self.asked, self.waiting = [], []
-
-    def submit(self, request):
-        self.asked.append(request)
-        self.waiting.append(request)
-
-    def wait(self, timeout):
-        answers = [(request, self.answer(request)) for request in self.waiting]
-        self.waiting = [request for request, report in answers if report is None]
-        if len(self.waiting) == len(answers):
-            time.sleep(0.02)
-        return [report for _, report in answers if report is not None]
-
-    def close(self):
-        self.waiting.clear()
-
-
-@pytest.fixture
-def made_up(monkeypatch):
-    """``made_up(answer)``: every search of the executor ``inline`` is answered so; what was asked of it."""
-
-    def use(answer=complete, slots=1, gpus=0.0):
-        executor = MadeUp(answer, slots, gpus)
-        monkeypatch.setitem(EXECUTORS._loaded, "inline", ExecutorKind("made up", lambda _: executor))
-        return executor.asked
-
-    return use
 
 
 @pytest.fixture
