@@ -25,7 +25,7 @@ from autopeft.budget import Budget
 from autopeft.confirmation import candidates, expected_runs, missing
 from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem, ServiceUnreachable
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
-from autopeft.executors.memory import run_bytes
+from autopeft.executors.memory import gpu_need
 from autopeft.executors.recall import RecallingExecutor
 from autopeft.lease import Lease
 from autopeft.messages import SearchState, TrialReport, TrialRequest
@@ -49,6 +49,9 @@ CANCELLED = "the search was cancelled"
 MOST_CONFIRMATION = 0.6
 # A search whose cluster does not answer lets others go before it for so long.
 PAUSE_SECONDS = 15.0
+# Packs that are sized by memory: at most so many runs, and all workers' at most such a part of a budget of trials, so
+# that most of them are chosen by what others came to.
+MOST_PACKED, PART_AT_ONCE = 16, 8
 Step = Trial | Errand | Wait
 
 
@@ -115,8 +118,10 @@ class Controller:
             return self._settle_cancelled(plan)
         self._store.set_state(self.record, "running")
         spec = plan.spec
-        need = run_bytes(plan.model, spec, plan.space.document.quantisation)
-        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table, need, spec.pack)
+        need = gpu_need(plan.model, spec, plan.space.document.quantisation)
+        fit = spec.pack == "auto"
+        pack = _most_packed(plan) if spec.pack == "auto" else spec.pack
+        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table, need, pack, fit)
         trains = EXECUTORS.get(spec.executor).start(options)
         executor: Executor = trains if spec.warm_start == "none" else RecallingExecutor(trains, self._recall)
         try:
@@ -440,6 +445,13 @@ class Controller:
         )
         self._store.events.add(self.record.id, "progress", asdict(progress))
         self._listener(progress)
+
+
+def _most_packed(plan: Plan) -> int:
+    """Return how many trials a worker's pack may hold, where its memory decides."""
+    if plan.budget.trials is None:
+        return MOST_PACKED
+    return max(1, min(MOST_PACKED, plan.budget.trials // (PART_AT_ONCE * plan.spec.workers)))
 
 
 def _as_wall_time(budget: Budget, text: str, executor: Executor) -> Budget:

@@ -328,7 +328,8 @@ class SearchSpec(Asked):
         warm_start: what earlier searches give: ``same`` (runs of the same model, task and training are not run again,
             and the sampler learns from them), ``all`` (as well, what was on the fronts of other tasks is tried first),
             the id or name of a search (the same with that search's front), or ``none``.
-        pack: trials that a worker trains in one pass over the frozen model, where they can share one.
+        pack: trials that a worker trains in one pass over the frozen model, where they can share one; ``auto`` takes
+            as many as its share of a GPU has room for, and one on a CPU.
         policy: which trials are stopped early; None takes ``optimistic``, or ``none`` where the sampler needs every
             trial's score.
         gates: how gates are trained, for a sampler that does so.
@@ -355,7 +356,7 @@ class SearchSpec(Asked):
     table: Place | None = None
     warm_start: str = "same"
     workers: int = Field(default=2, ge=1, le=1024)
-    pack: int = Field(default=1, ge=1, le=64)
+    pack: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
     seed: int = Field(default=0, ge=0, lt=2**31)
     quantise: Quantisation = "none"
     precision: Precision = "auto"

@@ -223,7 +223,7 @@ def read_request(
     ] = None,
     pack: Annotated[
         str | None,
-        _number("Trials that each of them trains in one pass; for GPUs.", DEFAULT.pack, SEARCH),
+        _number("Trials that each of them trains in one pass; auto: what fits its GPU.", DEFAULT.pack, SEARCH),
     ] = None,
     seed: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from autopeft.errors import Problem
+from autopeft.executors.placement import GpuNeed
 from autopeft.messages import TrialReport, TrialRequest
 
 
@@ -43,15 +44,17 @@ class ExecutorOptions:
         workers: processes that train at the same time.
         ray_address: of a running cluster; None starts one on this machine.
         table: file of recorded runs that stand in for training.
-        gpu_bytes: of a GPU's memory that a worker is expected to need; None where that is not known.
+        need: of a GPU's memory; None where that is not known.
         pack: runs that a worker carries out at once, in passes that they share where they can.
+        fit: whether ``pack`` is only the most: on a GPU as many as have room there, and one on a CPU.
     """
 
     workers: int
     ray_address: str | None = None
     table: str | None = None
-    gpu_bytes: int | None = None
+    need: GpuNeed | None = None
     pack: int = 1
+    fit: bool = False
 
 
 def _reads_none(table: str | None) -> Iterator[Problem]:

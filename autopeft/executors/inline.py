@@ -43,7 +43,7 @@ class InlineExecutor:
 
 
 def _start(options: ExecutorOptions) -> Executor:
-    return InlineExecutor(options.pack)
+    return InlineExecutor(1 if options.fit else options.pack)
 
 
 EXECUTOR = ExecutorKind(summary="one after another in this process; repeatable", start=_start)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from autopeft.architecture import Quantisation
 from autopeft.base_models import BaseModel
+from autopeft.executors.placement import GpuNeed
 from autopeft.messages import SearchSpec
 
 # Bytes a weight of the frozen base, with the scales that its quantisation stores.
@@ -23,12 +24,12 @@ CONTEXT_BYTES = 750_000_000  # CUDA's own, and its kernels
 MARGIN = 1.25
 
 
-def run_bytes(base: BaseModel, spec: SearchSpec, quantisations: Sequence[Quantisation] | None = None) -> int:
-    """Return the GPU memory in bytes that the runs which a worker carries out at once are expected to stay within.
+def gpu_need(base: BaseModel, spec: SearchSpec, quantisations: Sequence[Quantisation] | None = None) -> GpuNeed:
+    """Return the expected need of a search's workers.
 
     Args:
         base: the search's base model.
-        spec: its batch size, text length, precision and packs.
+        spec: its batch size, text length and precision.
         quantisations: ways to store the base that the space chooses among; None for the search's own.
     """
     wide = spec.precision == "float32"
@@ -36,4 +37,4 @@ def run_bytes(base: BaseModel, spec: SearchSpec, quantisations: Sequence[Quantis
     tokens = spec.training.batch_size * spec.task.max_length
     kept = tokens * base.geometry.layers * base.geometry.width * ACTIVATION_BYTES * (2 if wide else 1)
     trained = base.parameters * TRAINED_SHARE * TRAINED_BYTES
-    return round(MARGIN * (base.parameters * max(stored) + spec.pack * (kept + trained)) + CONTEXT_BYTES)
+    return GpuNeed(round(MARGIN * base.parameters * max(stored)) + CONTEXT_BYTES, round(MARGIN * (kept + trained)))

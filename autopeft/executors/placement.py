@@ -35,6 +35,40 @@ class Place:
     machine: str | None = None
 
 
+@dataclass(frozen=True)
+class GpuNeed:
+    """GPU memory in bytes that a worker is expected to stay within.
+
+    Attributes:
+        base: whatever it runs.
+        run: more for each run that it carries out at once.
+    """
+
+    base: int
+    run: int
+
+    def of(self, runs: int) -> int:
+        """Return the need of so many runs at once."""
+        return self.base + runs * self.run
+
+    def fitting(self, memory: float) -> int:
+        """Return how many runs at once have room in so many bytes; one at least, which may halve its micro-batch."""
+        return max(1, int((memory - self.base) // self.run))
+
+
+def pack_size(machines: Sequence[Machine], workers: int, most: int, need: GpuNeed, gpu_bytes: int) -> int:
+    """Return how many runs at once have room in a worker's equal share of a GPU.
+
+    Args:
+        machines: of the cluster; at least one has a GPU.
+        workers: how many there are to be.
+        most: runs, whatever the memory.
+        need: of a worker.
+        gpu_bytes: of the smallest GPU.
+    """
+    return min(most, need.fitting(gpu_bytes * _equal_share(machines, workers)))
+
+
 def places(machines: Sequence[Machine], workers: int, gpu_share: float | None = None) -> list[Place]:
     """Return a place for each worker; fewer where neither GPUs nor machines without one have room for more.
 
@@ -51,13 +85,18 @@ def places(machines: Sequence[Machine], workers: int, gpu_share: float | None = 
     gpus = sum(machine.gpus for machine in with_gpu)
     if not gpus:
         return _on_cpus(without, workers)
-    equal = 1 / math.ceil(workers / gpus)
+    equal = _equal_share(with_gpu, workers)
     share = min(1.0, max(equal, gpu_share or 0.0, 1 / MOST_ON_A_GPU))
     on_one = math.floor(1 / share + 1e-9)
     fitting = min(workers, gpus * on_one)
     cpus, threads = _cpu_share([(machine.cpus, min(fitting, machine.gpus * on_one)) for machine in with_gpu])
     placed = [Place(cpus, share, threads) for _ in range(fitting)]
     return placed + (_on_cpus(without, workers - fitting) if without and fitting < workers else [])
+
+
+def _equal_share(machines: Sequence[Machine], workers: int) -> float:
+    """Return the share of a GPU that each worker has where all have as much."""
+    return 1 / math.ceil(workers / sum(machine.gpus for machine in machines))
 
 
 def _on_cpus(machines: Sequence[Machine], workers: int) -> list[Place]:

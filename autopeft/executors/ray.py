@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from autopeft.errors import AutopeftError
 from autopeft.executors.base import Executor, ExecutorKind, ExecutorOptions
 from autopeft.executors.cluster import Cluster, least_gpu_bytes, machines
-from autopeft.executors.placement import Machine, Place, places
+from autopeft.executors.placement import Machine, Place, pack_size, places
 from autopeft.executors.shipping import Parcel, Role, find, pack, pieces, readdress, unpack
 from autopeft.messages import Reason, TrialReport, TrialRequest
 from autopeft.settings import Settings
@@ -79,13 +79,15 @@ class _Slot:
     """One actor, and what it is doing.
 
     Attributes:
-        requests: that it carries out at once; for one model and task, which are on this machine under the same names.
+        pack: how many requests it carries out at once.
+        requests: that it carries out; for one model and task, which are on this machine under the same names.
         met: whether the actor has answered once; before, it may be waiting for room on the cluster.
         arrived: where the actor's machine has the parcels that it was asked about.
         receiving: whether it is asked about parcels now, and the run comes after.
     """
 
     place: Place
+    pack: int
     actor: Any
     requests: Sequence[TrialRequest] = ()
     future: Any = None
@@ -110,10 +112,9 @@ class RayExecutor:
     """
 
     def __init__(self, options: ExecutorOptions) -> None:
-        self._pack = options.pack
         self._cluster = Cluster(options.ray_address)
         try:
-            self._slots = [_Slot(place, self._new_actor(place)) for place in _places(options)]
+            self._slots = [_Slot(place, pack, self._new_actor(place)) for place, pack in _places(options)]
         except AutopeftError:
             self._cluster.close()
             raise
@@ -124,8 +125,8 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of workers, times the requests that each carries out at once."""
-        return len(self._slots) * self._pack
+        """The requests that all workers together carry out at once."""
+        return sum(slot.pack for slot in self._slots)
 
     @property
     def gpus(self) -> float:
@@ -135,8 +136,7 @@ class RayExecutor:
     def submit(self, request: TrialRequest) -> None:
         """Queue a request; a free worker gets it as soon as there is a whole pack, or no more is to come."""
         self._waiting.append(request)
-        if len(self._waiting) >= self._pack:
-            self._fill()
+        self._fill(whole=True)
 
     def wait(self, timeout: float) -> list[TrialReport]:
         """Return the reports that are in; a lost or hung worker is replaced and its requests started again."""
@@ -163,18 +163,19 @@ class RayExecutor:
         self._sent.clear()
         self._cluster.close()
 
-    def _fill(self) -> None:
+    def _fill(self, whole: bool = False) -> None:
+        """Begin what waits on the free workers; with ``whole`` only where it fills a worker's pack."""
         for slot in self._slots:
-            if not slot.requests and self._waiting:
-                slot.requests = self._next_pack()
+            if not slot.requests and len(self._waiting) >= (slot.pack if whole else 1):
+                slot.requests = self._next_pack(slot.pack)
                 for request in slot.requests:
                     self._starts[request.key] = self._starts.get(request.key, 0) + 1
                 self._begin(slot)
 
-    def _next_pack(self) -> list[TrialRequest]:
+    def _next_pack(self, most: int) -> list[TrialRequest]:
         """Take the oldest requests that can go to one worker; one that was lost goes alone, as it may be at fault."""
         taken = [self._waiting.popleft()]
-        while self._waiting and len(taken) < self._pack and self._go_together(taken[0], self._waiting[0]):
+        while self._waiting and len(taken) < most and self._go_together(taken[0], self._waiting[0]):
             taken.append(self._waiting.popleft())
         return taken
 
@@ -277,18 +278,22 @@ class RayExecutor:
         return ray.remote(_Worker).options(**asked).remote(place.threads)
 
 
-def _places(options: ExecutorOptions) -> list[Place]:
-    """Return where the workers go.
+def _places(options: ExecutorOptions) -> list[tuple[Place, int]]:
+    """Return where the workers go, and how many runs each of them carries out at once.
 
     Raises:
         AutopeftError: no machine of the cluster lends a CPU or GPU.
     """
-    lending = _lending()
-    gpu_share = None
-    if options.gpu_bytes is not None and any(machine.gpus for machine in lending):
-        smallest = least_gpu_bytes(lending)
-        gpu_share = None if smallest is None else options.gpu_bytes / smallest
-    return places(lending, options.workers, gpu_share)
+    lending, need = _lending(), options.need
+    with_gpu = need is not None and any(machine.gpus for machine in lending)
+    gpu_bytes = least_gpu_bytes(lending) if with_gpu else None
+    if need is None or gpu_bytes is None:
+        pack = 1 if options.fit else options.pack
+        return [(place, pack) for place in places(lending, options.workers)]
+    fitting = pack_size(lending, options.workers, options.pack, need, gpu_bytes)
+    pack = fitting if options.fit else options.pack
+    placed = places(lending, options.workers, need.of(pack) / gpu_bytes)
+    return [(place, 1 if options.fit and not place.gpus else pack) for place in placed]
 
 
 def _lending() -> list[Machine]:

@@ -8,10 +8,13 @@ import pytest
 
 import autopeft
 from autopeft.architecture import Architecture, Placement
+from autopeft.controller import _most_packed
 from autopeft.executors import ExecutorOptions
 from autopeft.executors.inline import InlineExecutor
+from autopeft.executors.placement import GpuNeed, Machine
 from autopeft.executors.ray import RayExecutor
 from autopeft.messages import Fidelity
+from autopeft.submission import submit_options
 from tests.search.test_ray import collect, pids, request
 
 
@@ -43,6 +46,32 @@ def test_the_last_pack_is_what_there_is(tiny_model, tiny_task, home, pack_sizes)
         executor.submit(request(tiny_model, tiny_task, f"r{seed}", seed=seed))
     packs = [[report.key for report in executor.wait(0.0)] for _ in range(3)]
     assert packs == [["r0", "r1", "r2"], ["r3", "r4"], []] and pack_sizes == [3, 2]
+
+
+def test_a_pack_that_is_to_fit_holds_one_run_on_a_cpu(tiny_model, tiny_task, home, options, pack_sizes):
+    autopeft.Search(**{**options, "budget": "10", "pack": "auto", "confirm": 0}).run()
+    assert pack_sizes == []
+
+
+@pytest.mark.slow
+def test_packs_that_are_to_fit_are_sized_by_the_memory_of_the_gpus(monkeypatch, home):
+    """The GPUs are made up; nothing runs on them."""
+    monkeypatch.setattr("autopeft.executors.ray._lending", lambda: [Machine("here", cpus=2, gpus=2)])
+    monkeypatch.setattr("autopeft.executors.ray.least_gpu_bytes", lambda among: 10**10)
+    monkeypatch.setattr("autopeft.executors.ray.RayExecutor._new_actor", lambda self, place: object())
+    sizes = {}
+    for run in (10**9, 10**10):
+        executor = RayExecutor(ExecutorOptions(workers=2, need=GpuNeed(base=4 * 10**9, run=run), pack=16, fit=True))
+        sizes[run] = [(slot.pack, slot.place.gpus) for slot in executor._slots], executor.slots
+        executor._slots.clear()
+        executor.close()
+    assert sizes == {10**9: ([(6, 1.0)] * 2, 12), 10**10: ([(1, 1.0)] * 2, 2)}
+
+
+@pytest.mark.parametrize(("budget", "workers", "most"), [("40", 2, 2), ("40", 1, 5), ("8", 8, 1), ("1h", 2, 16)])
+def test_packs_that_are_to_fit_leave_most_trials_to_be_chosen_by_what_others_came_to(options, budget, workers, most):
+    plan, _ = submit_options({**options, "budget": budget, "workers": workers, "pack": "auto"})
+    assert _most_packed(plan) == most
 
 
 @pytest.mark.slow

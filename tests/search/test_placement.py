@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from autopeft.architecture import Architecture, Placement
 from autopeft.base_models import describe_model
-from autopeft.executors.memory import run_bytes
-from autopeft.executors.placement import Machine, Place, places
+from autopeft.executors.memory import gpu_need
+from autopeft.executors.placement import GpuNeed, Machine, Place, pack_size, places
 from autopeft.messages import SearchSpec, TaskSpec, TrainingSettings, TrialRequest
 from workers import proxy
 from workers.devices import least_gpu_bytes
@@ -84,21 +84,36 @@ def test_every_place_fits_whichever_machines_ray_chooses(lending, workers, share
         assert not (here and machine.gpus), "a worker without a GPU is placed on a machine with one"
 
 
-def test_the_need_of_a_run_grows_with_batch_length_width_of_its_numbers_and_pack():
-    small = run_bytes(describe_model("minilm"), SearchSpec())
-    assert 0.75e9 < small < 2e9
+def test_the_need_of_a_run_grows_with_batch_length_and_width_of_its_numbers():
+    small = gpu_need(describe_model("minilm"), SearchSpec())
+    assert 0.75e9 < small.of(1) < 2e9
     more = [
         SearchSpec(training=TrainingSettings(batch_size=64)),
         SearchSpec(task=TaskSpec(name="docstrings", max_length=512)),
         SearchSpec(precision="float32"),
-        SearchSpec(pack=2),
     ]
-    assert all(run_bytes(describe_model("minilm"), spec) > small for spec in more)
+    assert all(gpu_need(describe_model("minilm"), spec).run > small.run for spec in more)
 
 
 def test_the_need_is_that_of_the_widest_storage_that_the_space_has():
     base, spec = describe_model("minilm"), SearchSpec(quantise="nf4")
-    assert run_bytes(base, spec, ("nf4", "int8")) == run_bytes(base, spec, ("int8",)) > run_bytes(base, spec)
+    assert gpu_need(base, spec, ("nf4", "int8")) == gpu_need(base, spec, ("int8",))
+    assert gpu_need(base, spec, ("int8",)).base > gpu_need(base, spec).base
+
+
+@given(st.integers(1, 10**11), st.integers(1, 10**10), st.integers(1, 10**12))
+def test_what_fits_is_the_most_that_stays_within_the_memory(base, run, memory):
+    need = GpuNeed(base, run)
+    fitting = need.fitting(memory)
+    assert need.of(fitting + 1) > memory and (fitting == 1 or need.of(fitting) <= memory)
+
+
+def test_a_pack_is_what_a_workers_share_of_the_smallest_gpu_has_room_for():
+    need = GpuNeed(base=2 * 10**9, run=10**9)
+    assert pack_size([GPUS], 4, 16, need, 10 * 10**9) == 8
+    assert pack_size([GPUS], 8, 16, need, 10 * 10**9) == 3, "two workers on a GPU"
+    assert pack_size([GPUS], 4, 5, need, 10 * 10**9) == 5
+    assert pack_size([GPUS], 8, 16, need, 10**9) == 1
 
 
 @pytest.mark.gpu
@@ -110,4 +125,4 @@ def test_a_run_stays_within_its_estimated_need(tiny_model, tiny_task):
     report = proxy.run(
         TrialRequest(key="r", model=str(tiny_model), task=spec.task, architecture=architecture, fidelity=spec.proxy)
     )
-    assert report.state == "complete" and report.peak_memory < run_bytes(base, spec)
+    assert report.state == "complete" and report.peak_memory < gpu_need(base, spec).of(1)
