@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError
@@ -22,11 +20,13 @@ from sqlalchemy.exc import DBAPIError
 from autopeft.answer import Answer
 from autopeft.architecture import Architecture
 from autopeft.budget import Budget
+from autopeft.clock import Clock
 from autopeft.confirmation import candidates, expected_runs, missing
 from autopeft.errors import AutopeftError, InvalidInput, NoFeasibleArchitecture, Problem, ServiceUnreachable
 from autopeft.executors import EXECUTORS, Executor, ExecutorOptions
 from autopeft.executors.memory import gpu_need
 from autopeft.executors.recall import RecallingExecutor
+from autopeft.known_runs import KnownRuns
 from autopeft.lease import Lease
 from autopeft.messages import SearchState, TrialReport, TrialRequest
 from autopeft.progress import Listener, Progress
@@ -37,6 +37,7 @@ from autopeft.store import SearchRecord, Store
 from autopeft.stored import evidence_folder, read_answer, to_entry, weights_path
 from autopeft.study import Study
 from autopeft.submission import Plan, make_plan
+from autopeft.telling import all_failed, describe_confirmation, describe_errand, describe_trial
 from autopeft.trial import Trial, open_storage
 from autopeft.upcoming import Upcoming
 
@@ -71,8 +72,9 @@ class Controller:
         self._listener = listener
         self._lease = lease
         self.record: SearchRecord = lease.record
+        self._known = KnownRuns(store, lease.record, settings)
+        self._clock = Clock(lease.record.seconds)
         self._draining = False
-        self._started = time.monotonic()
         self._run_seconds: list[float] = []
 
     def drain(self) -> None:
@@ -97,7 +99,8 @@ class Controller:
         try:
             facts = self.record.facts
             plan = replace(make_plan(self.record.spec), model_hash=facts["model_hash"], task_hash=facts["task_hash"])
-            self._study = open_study(plan, self.record, self._settings, self._earlier(plan))
+            earlier = [] if plan.spec.warm_start == "none" else self._known.of_others(plan.spec.proxy)
+            self._study = open_study(plan, self.record, self._settings, earlier)
             closing.callback(self._study.close)
             state = self._work(plan)
         except (DBAPIError, StorageInternalError):
@@ -118,14 +121,10 @@ class Controller:
             return self._settle_cancelled(plan)
         self._store.set_state(self.record, "running")
         spec = plan.spec
-        need = gpu_need(plan.model, spec, plan.space.document.quantisation)
-        fit = spec.pack == "auto"
-        pack = _most_packed(plan) if spec.pack == "auto" else spec.pack
-        options = ExecutorOptions(spec.workers, self._settings.ray_address, spec.table, need, pack, fit)
-        trains = EXECUTORS.get(spec.executor).start(options)
-        executor: Executor = trains if spec.warm_start == "none" else RecallingExecutor(trains, self._recall)
+        trains = EXECUTORS.get(spec.executor).start(_executor_options(plan, self._settings))
+        executor: Executor = trains if spec.warm_start == "none" else RecallingExecutor(trains, self._known.find)
         try:
-            plan = replace(plan, budget=_as_wall_time(plan.budget, spec.budget, executor))
+            self._clock.budget = _wall_time(plan.budget, spec.budget, executor)
             self._search(plan, executor)
             self._settle_strays(plan)
             if spec.confirm and not self._stopping() and not self._ended(plan):
@@ -233,10 +232,9 @@ class Controller:
     def _receive(self, what: Trial | Errand, report: TrialReport, plan: Plan) -> str:
         """Take a report in, and return what to say of it."""
         if isinstance(what, Trial):
-            return _describe(self._finish(what, report, plan))
+            return describe_trial(self._finish(what, report, plan))
         what.receive(report)
-        how = f"failed ({report.reason})" if report.state == "failed" else f"{report.steps} steps"
-        return f"{what.key}: {how} in {report.seconds:.1f} s"
+        return describe_errand(what.key, report)
 
     def _recover(self, plan: Plan) -> Iterator[tuple[TrialRequest, Trial]]:
         """Settle the trials that a lost controller left running, and yield those to run again."""
@@ -260,50 +258,19 @@ class Controller:
             self._publish(restarted)
             yield self._proxy_request(plan, restarted), restarted
 
-    def _earlier(self, plan: Plan) -> list[Trial]:
-        """Return what other searches have trained as this one would."""
-        if plan.spec.warm_start == "none":
-            return []
-        known = self._store.known(self.record.conditions(plan.spec.proxy))
-        return [Trial.from_evaluation(one) for one in known if one.report.source != self.record.id]
-
-    def _recall(self, request: TrialRequest) -> TrialReport | None:
-        """Return the report that another search, or an earlier run of this one, has for a request."""
-        if request.gates is not None:
-            return None
-        architecture = request.decoded
-        for one in self._store.known(self.record.conditions(request.fidelity), architecture.fingerprint):
-            report = one.report.held_to(request.bars) if one.seed == request.seed else None
-            if report is None or report.state == "failed":
-                continue
-            found: dict[str, Any] = {"key": request.key, "source": one.report.source}
-            if report.state == "complete":
-                if not set(request.parts) <= set(report.scores):
-                    continue
-                if request.keep_weights:
-                    kept = weights_path(self._settings, one.report.source, architecture.fingerprint)
-                    if not kept.exists():
-                        continue
-                    found["weights"] = kept.read_bytes()
-            return report.model_copy(update=found)
-        return None
-
     def _proxy_request(self, plan: Plan, trial: Trial) -> TrialRequest:
         key = f"trial {trial.number}.{trial.attempts}"
         request = plan.request(key, trial.architecture, plan.spec.proxy, plan.spec.seed)
         # A baseline is trained to its end: it is what the others are measured against.
         bars = () if trial.name else plan.policy.bars(trial.params, request.chosen_fidelity, self._study.trials())
-        return request.model_copy(update={"wall_limit": self._wall_limit(plan), "bars": bars})
+        return request.model_copy(update={"wall_limit": self._clock.limit(plan.spec.trial_timeout), "bars": bars})
 
     def _errand_request(self, plan: Plan, errand: Errand) -> TrialRequest:
         # Over the rows of full training; how long, the gates' own settings say.
         request = plan.request(errand.key, plan.stored(errand.architecture), plan.spec.full, plan.spec.seed)
-        return request.model_copy(update={"wall_limit": self._wall_limit(plan), "gates": errand.gates})
-
-    def _wall_limit(self, plan: Plan) -> float:
-        end = self._deadline(plan)
-        limit = plan.spec.trial_timeout
-        return limit if end is None else max(1.0, min(limit, end - time.monotonic()))
+        return request.model_copy(
+            update={"wall_limit": self._clock.limit(plan.spec.trial_timeout), "gates": errand.gates}
+        )
 
     def _finish(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
         self._run_seconds.append(report.seconds)
@@ -313,7 +280,7 @@ class Controller:
         told = self._tell(trial, report, plan)
         finished = [t for t in self._study.trials() if t.state != "running"]
         if len(finished) == FAILURES_IN_A_ROW and all(t.state == "failed" for t in finished):
-            raise _all_failed(finished, told)
+            raise all_failed(finished, told)
         return told
 
     def _tell(self, trial: Trial, report: TrialReport, plan: Plan) -> Trial:
@@ -337,8 +304,7 @@ class Controller:
             begun = len(self._study.trials()) - sum(isinstance(step, Trial) for step in upcoming.ahead)
             errands = sum(isinstance(what, Errand) for what in running.values())
             return max(0, plan.budget.trials - begun - errands)
-        end = self._deadline(plan)
-        return math.inf if end is None or time.monotonic() < end - self._confirmation_seconds(plan) else 0
+        return math.inf if self._clock.left > self._confirmation_seconds(plan) else 0
 
     def _finished(self) -> list[Trial]:
         return [trial for trial in self._study.trials() if trial.state != "running"]
@@ -368,14 +334,14 @@ class Controller:
                     self._keep_confirmation(plan, ended, report)
                     done = before + len(asked) - len(running)
                     total = max(expected, before + len(asked))
-                    self._report("confirm", plan, len(running), _describe_run(ended, report), done, total)
+                    self._report("confirm", plan, len(running), describe_confirmation(ended, report), done, total)
             if self._ended(plan) or self._lease.lost:
                 return
 
     def _unconfirmed(self, plan: Plan, chosen: Sequence[Trial], asked: Collection[str]) -> list[TrialRequest]:
         """Return what is to be run as things stand, without what was asked for."""
         answer = read_answer(self._store, self.record.id, self._study.trials())
-        limit = {"wall_limit": self._wall_limit(plan)}
+        limit = {"wall_limit": self._clock.limit(plan.spec.trial_timeout)}
         wanted = [_confirmation_request(plan, *run) for run in missing(chosen, answer, plan.spec.confirm)]
         return [request.model_copy(update=limit) for request in wanted if request.key not in asked]
 
@@ -398,24 +364,16 @@ class Controller:
         whole = [trial.seconds for trial in self._study.trials() if trial.state == "complete"]
         each = float(work) * sum(whole) / max(1, len(whole))
         runs = expected_runs(self._study.trials(), plan.spec.confirm, plan.spec.runners_up, plan.objectives)
-        return min(MOST_CONFIRMATION * (plan.budget.seconds or 0.0), each * runs / plan.spec.workers)
+        return min(MOST_CONFIRMATION * self._clock.budget, each * runs / plan.spec.workers)
 
     # -- time, and stopping -------------------------------------------------------------------------------------------
 
     def _stopping(self) -> bool:
         return self._draining or self._lease.lost or self._store.cancel_requested(self.record)
 
-    def _spent(self) -> float:
-        return self.record.seconds + time.monotonic() - self._started
-
-    def _deadline(self, plan: Plan) -> float | None:
-        seconds = plan.budget.seconds
-        return None if seconds is None else self._started + seconds - self.record.seconds
-
     def _ended(self, plan: Plan) -> str:
         """Return why the runs under way are not waited for; empty while they are."""
-        end = self._deadline(plan)
-        if end is not None and time.monotonic() >= end:
+        if self._clock.left <= 0:
             return "the wall-time budget ended"
         return CANCELLED if self._store.cancel_requested(self.record) else ""
 
@@ -426,8 +384,8 @@ class Controller:
         if phase == "search":
             done, total = len(self._finished()), plan.budget.trials
         left: float | None = None
-        if plan.budget.seconds is not None:
-            left = max(0.0, plan.budget.seconds - self._spent())
+        if self._clock.left < math.inf:
+            left = max(0.0, self._clock.left)
         elif total is not None and self._run_seconds:
             each = sum(self._run_seconds) / len(self._run_seconds)
             left = each * max(0, total - (done or 0)) / plan.spec.workers
@@ -439,12 +397,24 @@ class Controller:
             running=running,
             best=max(scores, default=None),
             hypervolume=answer.hypervolume,
-            seconds=self._spent(),
+            seconds=self._clock.spent,
             seconds_left=left,
             event=event,
         )
         self._store.events.add(self.record.id, "progress", asdict(progress))
         self._listener(progress)
+
+
+def _executor_options(plan: Plan, settings: Settings) -> ExecutorOptions:
+    spec = plan.spec
+    return ExecutorOptions(
+        workers=spec.workers,
+        ray_address=settings.ray_address,
+        table=spec.table,
+        need=gpu_need(plan.model, spec, plan.space.document.quantisation),
+        pack=_most_packed(plan) if spec.pack == "auto" else spec.pack,
+        fit=spec.pack == "auto",
+    )
 
 
 def _most_packed(plan: Plan) -> int:
@@ -454,26 +424,18 @@ def _most_packed(plan: Plan) -> int:
     return max(1, min(MOST_PACKED, plan.budget.trials // (PART_AT_ONCE * plan.spec.workers)))
 
 
-def _as_wall_time(budget: Budget, text: str, executor: Executor) -> Budget:
-    """Return GPU time as the wall time that it is on the executor's GPUs; other budgets as they are.
+def _wall_time(budget: Budget, text: str, executor: Executor) -> float:
+    """Return the seconds of wall time that a budget is, with GPU time shared by the executor's GPUs.
 
     Raises:
         InvalidInput: GPU time where the executor has no GPU.
     """
     if budget.gpu_seconds is None:
-        return budget
+        return math.inf if budget.seconds is None else budget.seconds
     if not executor.gpus:
         remedy = "GPU time, and no worker has a GPU; resume with trials (--budget 40) or wall time (--budget 2h)"
         raise InvalidInput(Problem("budget", text, remedy))
-    return Budget(seconds=budget.gpu_seconds / executor.gpus)
-
-
-def _all_failed(trials: Sequence[Trial], last: Trial) -> AutopeftError:
-    """Return what there is to say of a search whose first trials all failed."""
-    told = last.detail or last.reason
-    if all(trial.reason == "over_cap" for trial in trials):
-        return NoFeasibleArchitecture(f"the first {len(trials)} runs are all over a cap; the last: {told}")
-    return AutopeftError(f"the first {len(trials)} runs all failed; the last: {told}")
+    return budget.gpu_seconds / executor.gpus
 
 
 def open_study(plan: Plan, record: SearchRecord, settings: Settings, earlier: Sequence[Trial] = ()) -> Study:
@@ -500,23 +462,3 @@ def _length(plan: Plan, step: Step) -> float:
     layers = plan.model.geometry.layers
     lowest = min((placement.layer for placement in step.architecture.placements), default=layers)
     return layers - lowest + step.params / plan.base_parameters
-
-
-def _describe(trial: Trial) -> str:
-    what = trial.name or trial.architecture.summary()
-    if trial.state == "pruned":
-        return f"trial {trial.number}: {what}: {trial.params:,} params, stopped at {trial.share:.0%}: {trial.detail}"
-    if trial.score is None:
-        return f"trial {trial.number}: {what}: failed ({trial.reason})"
-    return f"trial {trial.number}: {what}: {trial.params:,} params, {trial.score:.4f} {_origin(trial)}"
-
-
-def _describe_run(request: TrialRequest, report: TrialReport) -> str:
-    what = f"confirmed {request.decoded.summary()}, seed {request.seed}"
-    if report.state == "failed":
-        return f"{what}: failed ({report.reason})"
-    return f"{what}: {report.scores['validation']:.4f} {_origin(report)}"
-
-
-def _origin(run: Trial | TrialReport) -> str:
-    return f"known from {run.source}" if run.source else f"in {run.seconds:.1f} s"
