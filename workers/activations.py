@@ -28,7 +28,7 @@ Forward = Callable[[Batch], Tensor]
 
 FILL_BATCH = 64
 # What calling every operation of a layer once more costs on a CPU, in tokens of MEASURED_WIDTH.
-CALLS = 128
+CALLS = 64
 
 
 class _Reached(Exception):

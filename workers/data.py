@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, pairwise
 
 import numpy as np
 import torch
@@ -48,21 +48,13 @@ class Batch:
             yield Batch(inputs, self.targets[piece], self.rows[piece])
 
     def cut(self, cost: int) -> list[Batch]:
-        """Return the batch in one or two pieces, each padded to its own longest row: what takes fewer tokens.
+        """Return the batch in pieces, each padded to its own longest row: cut in two as long as that saves tokens.
 
         Args:
-            cost: of a second piece, in tokens.
+            cost: of a further piece, in tokens.
         """
-        lengths = self.inputs["attention_mask"].sum(dim=1)
-        rows, longest = len(self), int(lengths.max())
-        first = torch.arange(1, rows)
-        longest_before = lengths.cummax(0).values[:-1]
-        longest_after = lengths.flip(0).cummax(0).values[:-1].flip(0)
-        tokens = first * longest_before + (rows - first) * longest_after + cost
-        if rows == 1 or int(tokens.min()) >= rows * longest:
-            return [self]
-        at = int(first[tokens.argmin()])
-        return [self._piece(slice(0, at)), self._piece(slice(at, rows))]
+        edges = [0, *_cuts(self.inputs["attention_mask"].sum(dim=1), cost), len(self)]
+        return [self] if len(edges) == 2 else [self._piece(slice(*span)) for span in pairwise(edges)]
 
     def _piece(self, rows: slice) -> Batch:
         longest = int(self.inputs["attention_mask"][rows].sum(dim=1).max())
@@ -202,6 +194,21 @@ def encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: i
     # A text of nothing but what the tokeniser drops has no token, and a model needs one.
     ids = [row or [pad_id] for row in tokens("input_ids")]
     return EncodedSplit(ids, segments, torch.from_numpy(split.targets), pad_id)
+
+
+def _cuts(lengths: Tensor, cost: int) -> list[int]:
+    """Return before which rows of these lengths a batch is to be cut, ascending."""
+    rows = len(lengths)
+    if rows == 1:
+        return []
+    first = torch.arange(1, rows)
+    longest_before = lengths.cummax(0).values[:-1]
+    longest_after = lengths.flip(0).cummax(0).values[:-1].flip(0)
+    tokens = first * longest_before + (rows - first) * longest_after + cost
+    if int(tokens.min()) >= rows * int(lengths.max()):
+        return []
+    at = int(first[tokens.argmin()])
+    return [*_cuts(lengths[:at], cost), at, *(at + later for later in _cuts(lengths[at:], cost))]
 
 
 def _pad(rows: Sequence[Sequence[int]], length: int, value: int) -> Tensor:

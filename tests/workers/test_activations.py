@@ -215,7 +215,7 @@ def test_the_model_is_left_as_it_was_even_by_a_forward_that_fails(tiny_model, ti
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("layer", [0, 1])
-def test_a_batch_in_two_pieces_gives_the_same_logits_and_gradients(
+def test_a_batch_in_pieces_gives_the_same_logits_and_gradients(
     tiny_model, tiny_geometry, tiny_config, monkeypatch, family, layer
 ):
     geometry, split = tiny_geometry(family), rows(tiny_config(family), segments=family == "bert")
@@ -236,7 +236,8 @@ def test_a_batch_in_two_pieces_gives_the_same_logits_and_gradients(
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)
         one_token = layer == 1 and FirstToken(attachment).possible
-        assert counts == [1, 1 if one_token else 2]
+        pieces = len(batch.cut(0))
+        assert pieces > 2 and counts == [1, 1 if one_token else pieces]
 
 
 # -- the last layer for the first token alone
