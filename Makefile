@@ -37,9 +37,10 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 test: lint
-	@# Two processes of one thread each: the tests' models are too small for more threads to help.
+	@# Processes of one thread each: the tests' models are too small for more threads to help. Three, as those that wait for
+	@# others, with a whole search or service in them, leave a third of two cores idle; Ray's workers as urgent as the rest.
 	@# Files go out by name and not by their number of tests, which leaves the few long ones of whole processes for the end.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 chaos: $(INSTALLED)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos
