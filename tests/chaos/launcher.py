@@ -144,7 +144,7 @@ class MadeUp:
     """
 
     def __init__(self, options: ExecutorOptions, job: Job) -> None:
-        self.slots = options.workers
+        self.slots, self.gpus = options.workers, 0.0
         self._job = job
         self._running: list[tuple[float, TrialRequest]] = []
 
