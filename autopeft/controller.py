@@ -191,11 +191,7 @@ class Controller:
         self, plan: Plan, executor: Executor, upcoming: Upcoming[Step], running: dict[str, Trial | Errand]
     ) -> bool:
         """Start runs until the executor is full or nothing may be started; return whether there may be more later."""
-        while left := self._left(plan, running, upcoming):
-            if len(running) >= executor.slots:
-                if executor.gpus and self._run_seconds:
-                    upcoming.prepare_next(statistics.fmean(self._run_seconds))
-                return True
+        while len(running) < executor.slots and (left := self._left(plan, running, upcoming)):
             if left <= executor.slots:
                 upcoming.prepare_end(int(left))
             step = upcoming.take()
@@ -212,6 +208,8 @@ class Controller:
             request = self._proxy_request(plan, step) if isinstance(step, Trial) else self._errand_request(plan, step)
             running[request.key] = step
             executor.submit(request)
+        if executor.gpus and self._run_seconds and self._left(plan, running, upcoming):
+            upcoming.prepare_next(statistics.fmean(self._run_seconds))
         return True
 
     def _steps(self, plan: Plan) -> Iterator[Step]:
@@ -387,8 +385,7 @@ class Controller:
         if self._clock.left < math.inf:
             left = max(0.0, self._clock.left)
         elif total is not None and self._run_seconds:
-            each = sum(self._run_seconds) / len(self._run_seconds)
-            left = each * max(0, total - (done or 0)) / plan.spec.workers
+            left = statistics.fmean(self._run_seconds) * max(0, total - (done or 0)) / plan.spec.workers
         scores = [row.score for row in answer.front]
         progress = Progress(
             phase=phase,
@@ -460,5 +457,5 @@ def _length(plan: Plan, step: Step) -> float:
     if not isinstance(step, Trial):
         return math.inf
     layers = plan.model.geometry.layers
-    lowest = min((placement.layer for placement in step.architecture.placements), default=layers)
+    lowest = min(step.architecture.layers, default=layers)
     return layers - lowest + step.params / plan.base_parameters

@@ -290,8 +290,7 @@ def _places(options: ExecutorOptions) -> list[tuple[Place, int]]:
     if need is None or gpu_bytes is None:
         pack = 1 if options.fit else options.pack
         return [(place, pack) for place in places(lending, options.workers)]
-    fitting = pack_size(lending, options.workers, options.pack, need, gpu_bytes)
-    pack = fitting if options.fit else options.pack
+    pack = pack_size(lending, options.workers, options.pack, need, gpu_bytes) if options.fit else options.pack
     placed = places(lending, options.workers, need.of(pack) / gpu_bytes)
     return [(place, 1 if options.fit and not place.gpus else pack) for place in placed]
 

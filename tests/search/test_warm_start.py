@@ -123,11 +123,9 @@ def test_a_stopped_run_is_taken_over_only_where_it_would_be_stopped_again(option
     plan = make_plan(search.record.spec)
     request = plan.request("k", trial.architecture, plan.spec.proxy, 0)
     low, high = (request.model_copy(update={"bars": (Bar(share=1 / 3, score=s),)}) for s in (at_rung, at_rung + 0.01))
-    assert (
-        controller._known.find(low).state == "complete"
-        and controller._known.find(low).scores["holdout"] == trial.score
-    )
-    assert controller._known.find(high).state == "pruned" and controller._known.find(high).scores == {}
+    taken, stopped = (controller._known.find(one) for one in (low, high))
+    assert taken.state == "complete" and taken.scores["holdout"] == trial.score
+    assert stopped.state == "pruned" and stopped.scores == {}
     elsewhere = request.model_copy(update={"bars": (Bar(share=0.7, score=-1.0),)})
     assert controller._known.find(elsewhere) is None
     controller._lease.stop()
