@@ -27,6 +27,16 @@ export function withQuery(path, query) {
 /** Return the address of a path of the API. */
 export const address = (path) => ROOT + path;
 
+/** Return `ask()`: a signal for one question, aborted by the next one or by `signal`: a late answer never replaces a newer one. */
+export function newest(signal) {
+  let last = new AbortController();
+  return () => {
+    last.abort();
+    last = new AbortController();
+    return AbortSignal.any([signal, last.signal]);
+  };
+}
+
 export const get = (path, signal) => ask("GET", path, { signal });
 export const remove = (path) => ask("DELETE", path);
 

@@ -170,6 +170,16 @@ def test_a_lossy_format_lists_what_it_loses_and_asks_first(visit, api, tmp_path)
     assert (tmp_path / "file").stat().st_size > 0
 
 
+def test_a_late_answer_never_replaces_what_was_asked_after_it(page, visit, api):
+    page.route("**/exports?pick=best", lambda route: None)  # the page asks this by itself, and is not answered yet
+    other = api.get("/searches/reviews/front").json()["baselines"][-1]["trial"]
+    with page.expect_request("**/exports?pick=best"):
+        visit("/searches/reviews")
+    with page.expect_event("requestfailed", lambda request: request.url.endswith("/exports?pick=best")):
+        page.get_by_role("button", name=f"Export trial {other}", exact=True).click()
+    expect(page.get_by_text(f"Exports of trial {other}.")).to_be_visible()
+
+
 def test_a_format_that_cannot_hold_it_at_all_says_why_and_is_not_offered(visit, api):
     formats = api.get("/searches/reviews/exports?pick=best").json()["formats"]
     impossible = next(one for one in formats if not one["writable"])

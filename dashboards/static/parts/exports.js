@@ -1,6 +1,6 @@
 /** Taking a winner away: every format, with what it cannot hold. */
 
-import { download, get, searchPath, withQuery } from "../api.js";
+import { download, get, newest, searchPath, withQuery } from "../api.js";
 import { h, replace } from "../dom.js";
 import { plural } from "../format.js";
 import { ask } from "./dialogs.js";
@@ -11,7 +11,7 @@ const PICKS = { best: "best score", knee: "knee: where more parameters stop payi
 /** The formats for one pick of a search. */
 export class Exports {
   constructor({ search, signal, announce }) {
-    Object.assign(this, { search, signal, announce, pick: "best", trial: null });
+    Object.assign(this, { search, announce, asking: newest(signal), pick: "best", trial: null });
     this.place = h("div", {});
     this.choice = h("select", { id: "pick", on: { change: () => this.choose(this.choice.value) } });
     this.element = h("div", {}, h("div", { class: "filters" }, h("label", { for: "pick" }, "Which"), this.choice), this.place);
@@ -29,7 +29,7 @@ export class Exports {
     replace(this.choice, Object.entries(options).map(([value, text]) => h("option", { value, selected: value === this.pick }, text)));
     this.choice.value = this.pick;
     try {
-      this.show(await get(withQuery(searchPath(this.search.id, "/exports"), { pick: this.pick }), this.signal));
+      this.show(await get(withQuery(searchPath(this.search.id, "/exports"), { pick: this.pick }), this.asking()));
     } catch (error) {
       if (error.name !== "AbortError") replace(this.place, error.status === 404 || error.status === 422 ? h("p", { class: "muted" }, error.message) : alertBox(error));
     }

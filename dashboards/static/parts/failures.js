@@ -1,6 +1,6 @@
 /** The trials that failed, and why. */
 
-import { get, searchPath, withQuery } from "../api.js";
+import { get, newest, searchPath, withQuery } from "../api.js";
 import { h, refill } from "../dom.js";
 import { count, plural } from "../format.js";
 import { alertBox, section } from "./notices.js";
@@ -21,12 +21,12 @@ const REASONS = {
 /** The panel; it is not there while nothing has failed. */
 export class Failures {
   constructor({ search, onOpen, signal }) {
-    Object.assign(this, { search, onOpen, signal, element: h("div", {}) });
+    Object.assign(this, { search, onOpen, asking: newest(signal), element: h("div", {}) });
   }
 
   async load() {
     try {
-      this.show(await get(withQuery(searchPath(this.search.id, "/trials"), { state: "failed", limit: MOST }), this.signal));
+      this.show(await get(withQuery(searchPath(this.search.id, "/trials"), { state: "failed", limit: MOST }), this.asking()));
     } catch (error) {
       if (error.name !== "AbortError") refill(this.element, alertBox(error));
     }

@@ -1,6 +1,6 @@
 /** A search's trials: sorted, filtered and paged by the service. */
 
-import { get, searchPath, withQuery } from "../api.js";
+import { get, newest, searchPath, withQuery } from "../api.js";
 import { h, refill } from "../dom.js";
 import { count, duration, percent, plural, score } from "../format.js";
 import { alertBox, badge } from "./notices.js";
@@ -12,7 +12,7 @@ const STATES = ["", "complete", "running", "pruned", "failed"];
 /** The table; `onOpen` is told the number of the trial to look into. */
 export class Trials {
   constructor({ search, onOpen, signal }) {
-    Object.assign(this, { search, onOpen, signal, order: ["number", "asc"], state: "", cursors: [null], next: null });
+    Object.assign(this, { search, onOpen, asking: newest(signal), order: ["number", "asc"], state: "", cursors: [null], next: null });
     this.place = h("div", {});
     this.status = h("span", { class: "muted", role: "status" });
     const filter = h("select", { id: "trial-state", on: { change: (event) => this.restart({ state: event.target.value }) } }, STATES.map((state) => h("option", { value: state }, state || "all")));
@@ -42,7 +42,7 @@ export class Trials {
     const [sort, order] = this.order;
     const query = { limit: PAGE, cursor: this.cursors.at(-1), sort, order, state: this.state };
     try {
-      this.show(await get(withQuery(searchPath(this.search.id, "/trials"), query), this.signal));
+      this.show(await get(withQuery(searchPath(this.search.id, "/trials"), query), this.asking()));
     } catch (error) {
       if (error.name !== "AbortError") refill(this.place, alertBox(error));
     }

@@ -1,6 +1,6 @@
 /** The form for a new search: checked by the service while it is filled in. */
 
-import { get, post, upload } from "../api.js";
+import { get, newest, post, upload } from "../api.js";
 import { h, replace } from "../dom.js";
 import { count, params, plural, shortCount, size } from "../format.js";
 import { makeField } from "../parts/fields.js";
@@ -18,7 +18,7 @@ export async function render(context) {
 
 class NewSearch {
   constructor(context, options, uploads) {
-    Object.assign(this, { context, options, uploads, fields: new Map(), sent: { text: "", key: "" } });
+    Object.assign(this, { context, options, uploads, asking: newest(context.signal), fields: new Map(), sent: { text: "", key: "" } });
     this.state = h("div", { role: "status" });
     this.general = h("div", {});
     this.plan = h("div", {});
@@ -106,13 +106,9 @@ class NewSearch {
 
   async check() {
     clearTimeout(this.timer);
-    this.checking?.abort();
-    this.checking = new AbortController();
-    const { signal } = this.checking;
-    this.context.signal.addEventListener("abort", () => this.checking.abort(), { once: true });
     this.state.textContent = "Checking …";
     try {
-      const { errors, plan } = await post("/checks", this.read(), { signal });
+      const { errors, plan } = await post("/checks", this.read(), { signal: this.asking() });
       this.showProblems(errors);
       this.showPlan(plan);
     } catch (error) {

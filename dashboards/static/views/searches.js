@@ -1,6 +1,6 @@
 /** All searches, newest first, with how far each is. */
 
-import { get, withQuery } from "../api.js";
+import { get, newest, withQuery } from "../api.js";
 import { h, refill, replace } from "../dom.js";
 import { budget, count, when } from "../format.js";
 import { badgeOf, empty } from "../parts/notices.js";
@@ -21,17 +21,16 @@ export async function render(context) {
 
 class Searches {
   constructor(context) {
-    Object.assign(this, { context, state: context.query.get("state") ?? "", searches: [], next: null, limit: PAGE, marked: new Set() });
+    Object.assign(this, { context, state: context.query.get("state") ?? "", searches: [], next: null, limit: PAGE, marked: new Set(), asking: newest(context.signal) });
     this.list = h("div", {});
     this.note = h("p", { class: "muted small", role: "status" });
   }
 
   async load() {
-    const { signal } = this.context;
-    const found = await get(withQuery("/searches", { limit: PAGE, state: this.state }), signal);
+    const found = await get(withQuery("/searches", { limit: PAGE, state: this.state }), this.asking());
     let { searches, next } = found;
     while (next && searches.length < this.limit) {
-      const page = await get(withQuery("/searches", { limit: PAGE, state: this.state, cursor: next }), signal);
+      const page = await get(withQuery("/searches", { limit: PAGE, state: this.state, cursor: next }), this.asking());
       searches = searches.concat(page.searches);
       next = page.next;
     }
