@@ -3,10 +3,10 @@
     python benchmarks/confirmation.py [--seeds 20] [--tables TABLE ...]
 
 A search of 40 trials sees noisy scores, and confirms at three seeds what it takes for its front, and the trials that
-are nearest to it (see ``autopeft.confirmation``). Both are replayed (see samplers.py), confirmation with the noise of
-the recorded runs at their end, at other seeds than the search's. The front that this leaves is measured by the
-expected scores of what is on it, as a share of the hypervolume of the whole space's front. *At best* is that of all
-trials: what a confirmation of everything, without noise, would leave. Baselines are left out.
+are nearest to it (see ``autopeft.controller.shortlist``). Both are replayed (see samplers.py), confirmation with the
+noise of the recorded runs at their end, at other seeds than the search's. The front that this leaves is measured by
+the expected scores of what is on it, as a share of the hypervolume of the whole space's front. *At best* is that of
+all trials: what a confirmation of everything, without noise, would leave. Baselines are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from samplers import HERE, Arm, World, world_of
 
 from autopeft.answer import Answer, make_answer
-from autopeft.confirmation import candidates, missing
+from autopeft.controller.shortlist import candidates, missing
 from autopeft.messages import TrialReport
 from autopeft.pareto import cost_axis, hypervolume
 from autopeft.trial import Trial

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from autopeft.upcoming import Upcoming
+from autopeft.controller.upcoming import Upcoming
 
 
 @pytest.fixture

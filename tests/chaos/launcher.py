@@ -23,7 +23,8 @@ import torch
 
 import autopeft.database
 import autopeft.lease
-from autopeft.controller import Controller
+from autopeft.controller.confirmation_phase import ConfirmationPhase
+from autopeft.controller.search_phase import SearchPhase
 from autopeft.dispatcher import Dispatcher
 from autopeft.executors import ExecutorKind, ExecutorOptions
 from autopeft.logs import configure
@@ -74,12 +75,12 @@ POINTS: dict[str, tuple[type, str]] = {
     "start": (Store, "set_state"),
     "ask": (Study, "_started"),
     "restart": (Study, "restart"),
-    "launch": (Controller, "_proxy_request"),
+    "launch": (SearchPhase, "_proxy_request"),
     "result": (Store, "add_evaluation"),
     "tell": (Study, "tell"),
     "put": (Trials, "put"),
     "event": (Events, "add"),
-    "confirm": (Controller, "_keep_confirmation"),
+    "confirm": (ConfirmationPhase, "_keep"),
     "release": (Store, "release"),
 }
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from functools import cache
 from itertools import count
 
-from autopeft.confirmation import candidates
 from autopeft.controller import open_study
+from autopeft.controller.shortlist import candidates
 from autopeft.messages import SearchSpec, TrialReport
 from autopeft.progress import Progress
 from autopeft.samplers.base import Proposal

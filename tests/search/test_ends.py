@@ -164,7 +164,7 @@ def test_a_search_whose_cluster_is_away_is_interrupted_and_goes_on_when_it_is_ba
 
 def test_a_served_search_waits_for_its_cluster_and_keeps_no_other_from_its_turn(small, made_up, monkeypatch):
     monkeypatch.setattr("autopeft.dispatcher.AWAY_SECONDS", 0.01)
-    monkeypatch.setattr("autopeft.controller.PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr("autopeft.controller.controller.PAUSE_SECONDS", 60.0)
     made_up()
     monkeypatch.setitem(EXECUTORS._loaded, "ray", ExecutorKind("away", away))
     settings = Settings.from_environment()

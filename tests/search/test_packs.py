@@ -8,7 +8,7 @@ import pytest
 
 import autopeft
 from autopeft.architecture import Architecture, Placement
-from autopeft.controller import _most_packed
+from autopeft.controller.controller import _most_packed
 from autopeft.executors import ExecutorOptions
 from autopeft.executors.inline import InlineExecutor
 from autopeft.executors.placement import GpuNeed, Machine

@@ -32,7 +32,7 @@ def test_the_last_runs_begin_with_the_longest(trials_alone, made_up):
 
 @pytest.mark.parametrize(("gpus", "told"), [(0.0, [0, 1, 2, 3]), (1.0, [0, 1, 1, 2])])
 def test_a_choice_that_takes_long_is_made_while_gpus_are_busy(trials_alone, made_up, monkeypatch, gpus, told):
-    monkeypatch.setattr("autopeft.upcoming.LONG", 0.0)
+    monkeypatch.setattr("autopeft.controller.upcoming.LONG", 0.0)
     propose, known = Study.propose, []
 
     def noting(study):
@@ -60,7 +60,7 @@ def test_what_was_chosen_but_never_run_does_not_count(trials_alone, made_up):
 
     def drain(progress):
         if len(asked) == 7:
-            chosen.append(len(controller._study.trials()))
+            chosen.append(len(search.trials))
             controller.drain()
 
     chosen = []

@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 import autopeft
-from autopeft.confirmation import candidates
 from autopeft.controller import open_study
+from autopeft.controller.shortlist import candidates
 from autopeft.errors import Conflict, InvalidInput, NoFeasibleArchitecture, NotFound
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.settings import Settings

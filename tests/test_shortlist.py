@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from autopeft.answer import make_answer
 from autopeft.architecture import Architecture, Placement
 from autopeft.baselines import HEAD_ONLY
-from autopeft.confirmation import candidates, expected_runs, missing
+from autopeft.controller.shortlist import candidates, expected_runs, missing
 from autopeft.messages import TrialReport
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.trial import Trial
