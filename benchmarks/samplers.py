@@ -44,12 +44,11 @@ from autopeft.executors.replay import Table
 from autopeft.messages import Bar, TaskSpec, TrialReport, TrialRequest
 from autopeft.pareto import cost_axis, hypervolume, non_dominated
 from autopeft.policies import POLICIES
-from autopeft.samplers import SAMPLERS, Sampler
+from autopeft.samplers import SAMPLERS, Sampler, pool
 from autopeft.samplers.asking import ask_tell
 from autopeft.samplers.base import Proposal, Setting
 from autopeft.samplers.experience import NONE
 from autopeft.samplers.features import Features
-from autopeft.samplers.pool import MOST, Pool
 from autopeft.space import SearchSpace, load_space
 from autopeft.trial import Trial
 
@@ -109,12 +108,12 @@ class World:
         self.experience = of_others(self.table.conditions.task.name)
         model = describe_model(self.table.conditions.model)
         self.space: SearchSpace = load_space(space, model.geometry, model.parameters)
-        if self.space.cardinality > MOST:
+        if self.space.cardinality > pool.MOST:
             raise SystemExit(f"{space} is too large to be counted through, so that the best there is cannot be told")
-        pool = Pool(self.space, Features(model.geometry), random.Random(0))
-        while not pool.complete:
-            pool.go_on()
-        whole = pool.candidates(())
+        candidates = pool.Pool(self.space, Features(model.geometry), random.Random(0))
+        while not candidates.complete:
+            candidates.go_on()
+        whole = candidates.candidates(())
         scores = self.table.expected_of(whole.x)[:, -1]
         self.head = self.expected(Architecture())
         self.base_parameters = model.parameters
@@ -141,6 +140,10 @@ class World:
     def search(self, arm: Arm, seed: int) -> Course:
         """Run one search, trial by trial."""
         began = time.monotonic()
+        # As in a process of its own, which has counted nothing of the space so far; in an order of its own as well, by
+        # which the first points differ.
+        pool.ORDER_SEED = seed
+        pool._COUNTED.clear()
         true, spent, shares, steps = list[tuple[float, float]](), 0.0, list[float](), list[float]()
         asked = list[Architecture]()
         for trial in itertools.islice(self.trials(arm, seed), arm.evaluations):
@@ -230,8 +233,8 @@ def run(path: Path, space: str, arms: Sequence[Arm], seeds: int, processes: int)
     """Run every arm at every seed, seed by seed, so that a machine's moods fall on all arms alike."""
     jobs = [(path, space, arm, seed) for seed in range(seeds) for arm in arms]
     found: dict[Arm, list[Course]] = {arm: [] for arm in arms}
-    with ProcessPoolExecutor(processes) as pool:
-        for (_, _, arm, seed), course in zip(jobs, pool.map(_search, jobs), strict=True):
+    with ProcessPoolExecutor(processes) as executor:
+        for (_, _, arm, seed), course in zip(jobs, executor.map(_search, jobs), strict=True):
             found[arm].append(course)
             done = f"{path.name} {space} {arm.name}, seed {seed}: {course.hypervolume[-1]:.3f} after"
             print(f"{done} {len(course.steps)} evaluations in {course.seconds:.0f} s", file=sys.stderr, flush=True)

@@ -40,8 +40,12 @@ class Spread:
 
     def near(self, index: int) -> tuple[Point, Architecture]:
         """Return such a point and its architecture."""
+        return self._approach(self.place(index))
+
+    def place(self, index: int) -> float:
+        """Return the index's place on the cost axis, between the lowest and the highest cost there is."""
         lowest, highest = self._range
-        return self._approach(lowest + _van_der_corput(index) * (highest - lowest))
+        return lowest + _van_der_corput(index) * (highest - lowest)
 
     @cached_property
     def _range(self) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from autopeft.samplers import SAMPLERS, pool
 from autopeft.samplers.base import Setting
 from autopeft.samplers.experience import NONE
 from autopeft.samplers.features import Features
-from autopeft.samplers.known_cost import SPREAD, KnownCost, _observe
+from autopeft.samplers.known_cost import CLOSE, SPREAD, KnownCost, _observe
 from autopeft.samplers.pool import Counted, Pool
 from autopeft.samplers.surrogate import Surrogate
 from autopeft.space import load_space, space_names
@@ -102,6 +102,17 @@ def area(trials):
 def test_it_is_a_sampler_that_spreads_its_first_points():
     found = SAMPLERS.get("known_cost")
     assert found.choose is KnownCost and found.spread == SPREAD and not found.needs_scores
+
+
+def test_a_first_point_is_among_the_most_promising_that_are_counted_near_its_place(space):
+    chooser = KnownCost(setting(space))
+    while not chooser._pool.complete:
+        chooser._pool.go_on()
+    table = chooser._pool.candidates(())
+    for index, proposal in enumerate(go(chooser, SPREAD)[0]):
+        near = np.abs(table.costs - chooser._first.place(index)) <= CLOSE
+        expected = chooser._expect(chooser._features_of([proposal.architecture]))
+        assert np.mean([*(chooser._expect(table.x[near]) > expected), False]) < 0.05
 
 
 @pytest.mark.parametrize("cap", [None, 5000])
