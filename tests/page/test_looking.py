@@ -226,6 +226,7 @@ def test_a_failed_search_says_why(visit):
 
 def test_the_whole_request_can_be_read(visit, api):
     page = visit("/searches/small")
+    expect(page.get_by_text("Exports of trial")).to_be_visible()  # the last to come; until then things move down
     page.get_by_text("The whole request").click()
     shown = page.get_by_role("region", name="The whole request").inner_text()
     assert json.loads(shown) == api.get("/searches/small").json()["spec"]
