@@ -6,14 +6,13 @@ from collections.abc import Collection, Sequence
 
 from autopeft.controller.shortlist import candidates, expected_runs, missing
 from autopeft.controller.telling import describe_confirmation
-from autopeft.controller.work import Work
+from autopeft.controller.work import WAIT_SECONDS, Work
 from autopeft.executors import Executor
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.storage import write_atomically
 from autopeft.stored import weights_path
 from autopeft.trial import Trial
 
-WAIT_SECONDS = 0.5
 WEIGHTS_SEED = 0
 
 

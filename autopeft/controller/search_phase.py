@@ -15,14 +15,13 @@ from autopeft.architecture import Architecture
 from autopeft.controller.shortlist import expected_runs
 from autopeft.controller.telling import all_failed, describe_errand, describe_trial
 from autopeft.controller.upcoming import Upcoming
-from autopeft.controller.work import Work
+from autopeft.controller.work import WAIT_SECONDS, Work
 from autopeft.executors import Executor
 from autopeft.messages import TrialReport, TrialRequest
 from autopeft.samplers.base import WAIT, Errand, Proposal, Wait
 from autopeft.trial import Trial
 
 ATTEMPTS = 3
-WAIT_SECONDS = 0.5
 FAILURES_IN_A_ROW = 5
 # Of a wall-time budget, confirmation is left at most this share.
 MOST_CONFIRMATION = 0.6

@@ -20,6 +20,8 @@ from autopeft.submission import Plan
 from autopeft.trial import Trial, open_storage
 
 CANCELLED = "the search was cancelled"
+# How long a phase waits for a report before it looks whether it should end.
+WAIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
