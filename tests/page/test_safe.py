@@ -167,5 +167,9 @@ def test_the_page_is_told_apart_by_its_title_and_news_are_read_out(hurried, visi
     expect(page).to_have_title("told · AutoPEFT")
     work.train(1)
     expect(page.locator("#announcer")).to_have_text(re.compile(r"told: Searching, \d of 10, best score 0\.\d{4}\."))
+    # How far it is is said now and then only: the last of it is still to be said when the search ends.
+    work.train(6)
     work.end("done")
+    expect(page.locator("#announcer")).to_have_text("told is done.")
+    page.wait_for_timeout(1500)
     expect(page.locator("#announcer")).to_have_text("told is done.")

@@ -49,9 +49,13 @@ class SearchView {
     this.failures = new Failures({ search, onOpen: open, signal });
     this.trials = new Trials({ search, onOpen: open, signal });
     this.exports = new Exports({ search, signal, announce });
-    this.say = atMostEvery(ANNOUNCE_MILLISECONDS, () => announce(sentence(this.search)), signal);
+    this.say = atMostEvery(ANNOUNCE_MILLISECONDS, () => this.isOver() || announce(sentence(this.search)), signal);
     this.showSoon = atMostEvery(SHOW_MILLISECONDS, () => this.showState(), signal);
     this.reload = atMostEvery(REFRESH_MILLISECONDS, () => this.again(), signal);
+  }
+
+  isOver() {
+    return FINAL.includes(this.search.state);
   }
 
   lay() {
@@ -82,8 +86,7 @@ class SearchView {
     if (!this.head.firstChild) replace(this.head, h("p", { class: "crumbs" }, h("a", { href: "#/searches" }, "Searches"), " / ", search.id), h("div", { class: "title-row" }, h("h1", {}, search.name), (this.actions = h("div", { class: "actions" }))), (this.line = h("p", { class: "lead" })));
     replace(this.line, badgeOf(search), " ", h("span", { class: "muted" }, line));
     this.showActions();
-    const over = FINAL.includes(search.state);
-    replace(this.status, search.detail ? h("p", { class: search.state === "failed" ? "alert" : "note", role: search.state === "failed" ? "alert" : null }, search.detail) : null, over ? null : h("section", { class: "card", "aria-label": "Progress" }, progressPanel(search)));
+    replace(this.status, search.detail ? h("p", { class: search.state === "failed" ? "alert" : "note", role: search.state === "failed" ? "alert" : null }, search.detail) : null, this.isOver() ? null : h("section", { class: "card", "aria-label": "Progress" }, progressPanel(search)));
   }
 
   /** Rebuilt only where another button is due, so that the keyboard does not lose the one it is on. */
@@ -165,7 +168,7 @@ class SearchView {
   }
 
   follow() {
-    if (FINAL.includes(this.search.state)) return;
+    if (this.isOver()) return;
     const following = new AbortController();
     this.signal.addEventListener("abort", () => following.abort());
     this.following = following;
@@ -194,7 +197,7 @@ class SearchView {
       if (!this.signal.aborted) this.lose(error);
       return;
     }
-    if (!FINAL.includes(this.search.state) || this.following.signal.aborted) return;
+    if (!this.isOver() || this.following.signal.aborted) return;
     this.following.abort();
     this.context.announce(`${this.search.name} is ${this.search.state}.`);
   }
