@@ -67,9 +67,8 @@ class Architecture:
     quantisation: Quantisation = "none"
 
     def __post_init__(self) -> None:
-        ordered = tuple(sorted(self.placements, key=lambda p: (p.layer, p.site, p.module)))
-        keys = {p.key for p in ordered}
-        if len(keys) != len(ordered):
+        ordered = tuple(sorted(self.placements, key=_place))
+        if len(set(map(_place, ordered))) != len(ordered):
             raise ValueError("an architecture holds at most one module of a type at a site of a layer")
         object.__setattr__(self, "placements", ordered)
         object.__setattr__(self, "training", tuple(sorted(self.training)))
@@ -154,6 +153,10 @@ class Architecture:
             span = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}" if sizes else ""
             parts.append(f"{module} {span}".strip())
         return f"{' + '.join(parts)} @ layers {_ranges(self.layers)}"
+
+
+def _place(placement: Placement) -> tuple[int, str, str]:
+    return placement.layer, placement.site, placement.module
 
 
 def _read_group(entry: Mapping[str, Any]) -> Iterable[Placement]:

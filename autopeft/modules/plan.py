@@ -22,7 +22,7 @@ def normalise(architecture: Architecture, geometry: ModelGeometry) -> Architectu
     placements = []
     for placement in architecture.placements:
         try:
-            placements.append(_normalise(placement, geometry))
+            placements.append(normalise_placement(placement, geometry))
         except InvalidInput as error:
             problems.extend(error.problems)
     problems.extend(_crowded(placements, geometry))
@@ -45,7 +45,12 @@ def full_options(placement: Placement) -> dict[str, Scalar]:
     return {**MODULE_TYPES.get(placement.module).options, **dict(placement.options)}
 
 
-def _normalise(placement: Placement, geometry: ModelGeometry) -> Placement:
+def normalise_placement(placement: Placement, geometry: ModelGeometry) -> Placement:
+    """Return the placement with canonical options, those that equal their defaults left out.
+
+    Raises:
+        InvalidInput: its module type, site, size or an option does not fit the geometry; every problem is listed.
+    """
     module_type = MODULE_TYPES.get(placement.module)
     site = geometry.site(placement.site, placement.layer)
     problems = []

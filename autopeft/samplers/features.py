@@ -8,24 +8,31 @@ the same features, so that trials of one space teach about another.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import lru_cache
 
-from autopeft.architecture import Architecture, Scalar
+import numpy as np
+
+from autopeft.architecture import Architecture, Placement, Scalar
 from autopeft.geometry import ModelGeometry
 from autopeft.messages import EPOCHS, TrainingSettings
 from autopeft.modules.base import Options
 from autopeft.modules.plan import full_options, price
 from autopeft.registry import MODULE_TYPES
+from autopeft.warp import Floats
 
 # Trainable parameters of the largest architectures are about ten to this power; it brings logarithms to 0..1.
 LARGEST = 8.0
 # Options beyond this are as good as this.
 MOST = 1e9
+# Placements that are kept with what they add to an architecture's features.
+KEPT = 65_536
 
 
 class Features:
     """The features of architectures on one model.
+
+    All but a few are of sums over an architecture's placements, to which equal placements add the same.
 
     Attributes:
         names: one for each feature, in their order.
@@ -33,44 +40,64 @@ class Features:
 
     def __init__(self, geometry: ModelGeometry) -> None:
         self._geometry = geometry
-        layers = [f"layer {layer}" for layer in range(geometry.layers)]
-        modules = [
-            f"{name} {what}"
+        layers = [_layer(layer) for layer in range(geometry.layers)]
+        types = {
+            name: [_of(name, what) for what in ("on", "depth", "size", *_numeric(module_type.options))]
             for name, module_type in MODULE_TYPES.all().items()
-            for what in ("on", "size", "depth", *_numeric(module_type.options))
-        ]
+        }
+        modules = [feature for features in types.values() for feature in features]
         training = [name.replace("_", " ") for name in (*TrainingSettings.model_fields, EPOCHS)]
         self.names = ["params", "layers", *layers, *geometry.site_names, *modules, *training, "stored"]
+        self._column = {name: column for column, name in enumerate(self.names)}
+        self._amounts = [self._column[name] for name in ("params", *layers, *geometry.site_names)]
+        self._types = [[self._column[feature] for feature in features] for features in types.values()]
+        self._added = lru_cache(KEPT)(self._add)
 
     def of(self, architecture: Architecture) -> list[float]:
         """Return the features, each about 0 to 1; 0 for what is not there."""
-        found = dict(self._shares(architecture))
-        found |= dict(self._modules(architecture))
-        found |= dict(_training(architecture))
-        return [found.get(name, 0.0) for name in self.names]
+        row: list[float] = self.of_all([architecture])[0].tolist()
+        return row
 
-    def _shares(self, architecture: Architecture) -> Iterator[tuple[str, float]]:
-        by_layer: dict[int, int] = defaultdict(int)
-        by_site: dict[str, int] = defaultdict(int)
+    def of_all(self, architectures: Collection[Architecture]) -> Floats:
+        """Return the features of many, of shape ``(architectures, features)``."""
+        x = np.array([self._sums(architecture) for architecture in architectures]).reshape(-1, len(self.names))
+        x[:, self._amounts] = np.log10(1 + x[:, self._amounts]) / LARGEST
+        for on, depth, *sizes in self._types:
+            placements = np.maximum(x[:, on], 1)
+            x[:, depth] /= placements * self._geometry.layers
+            means = x[:, sizes] / placements[:, None]
+            x[:, sizes] = np.copysign(np.log2(1 + np.abs(means)), means) / 10
+            x[:, on] = x[:, on] > 0
+        return x
+
+    def _sums(self, architecture: Architecture) -> list[float]:
+        """Return what the placements add up to, and the features that are not of sums."""
+        row = [0.0] * len(self.names)
         for placement in architecture.placements:
-            params = price(placement, self._geometry)
-            by_layer[placement.layer] += params
-            by_site[placement.site] += params
-        yield "params", _logarithm(sum(by_layer.values()))
-        yield "layers", len(by_layer) / self._geometry.layers
-        yield from ((f"layer {layer}", _logarithm(params)) for layer, params in by_layer.items())
-        yield from ((site, _logarithm(params)) for site, params in by_site.items())
+            for column, amount in self._added(placement):
+                row[column] += amount
+        row[self._column["layers"]] = len(architecture.layers) / self._geometry.layers
+        for name, value in _training(architecture):
+            row[self._column[name]] = value
+        return row
 
-    def _modules(self, architecture: Architecture) -> Iterator[tuple[str, float]]:
-        for name in architecture.module_types:
-            mine = [placement for placement in architecture.placements if placement.module == name]
-            yield f"{name} on", 1.0
-            yield f"{name} size", math.log2(1 + sum(p.size for p in mine) / len(mine)) / 10
-            yield f"{name} depth", (sum(p.layer for p in mine) / len(mine) + 0.5) / self._geometry.layers
-            options = [full_options(placement) for placement in mine]
-            for option in _numeric(MODULE_TYPES.get(name).options):
-                mean = sum(_within_reason(one[option]) for one in options) / len(mine)
-                yield f"{name} {option}", math.copysign(math.log2(1 + abs(mean)), mean) / 10
+    def _add(self, placement: Placement) -> list[tuple[int, float]]:
+        params = float(price(placement, self._geometry))
+        options = full_options(placement)
+        added = {name: params for name in ("params", _layer(placement.layer), placement.site)}
+        added |= {_of(placement.module, "on"): 1.0, _of(placement.module, "depth"): placement.layer + 0.5}
+        added |= {_of(placement.module, "size"): float(placement.size)}
+        for option in _numeric(MODULE_TYPES.get(placement.module).options):
+            added[_of(placement.module, option)] = _within_reason(options[option])
+        return [(self._column[name], amount) for name, amount in added.items()]
+
+
+def _layer(layer: int) -> str:
+    return f"layer {layer}"
+
+
+def _of(module: str, what: str) -> str:
+    return f"{module} {what}"
 
 
 def _numeric(options: Options) -> list[str]:
@@ -85,7 +112,3 @@ def _training(architecture: Architecture) -> Iterator[tuple[str, float]]:
     for name, value in architecture.training:
         yield name.replace("_", " "), 1 + math.log10(float(value)) / LARGEST if float(value) > 0 else 0.0
     yield "stored", {"none": 0.0, "int8": 0.5, "nf4": 1.0}[architecture.quantisation]
-
-
-def _logarithm(params: int) -> float:
-    return math.log10(1 + params) / LARGEST

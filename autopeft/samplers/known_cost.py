@@ -136,8 +136,7 @@ class KnownCost:
         return self._features_of([trial.architecture for trial in trials])
 
     def _features_of(self, architectures: Sequence[Architecture]) -> Floats:
-        rows = [self._features.of(architecture) for architecture in architectures]
-        return np.array(rows).reshape(len(rows), len(self._features.names))
+        return self._features.of_all(architectures)
 
     def _any(self) -> Proposal | None:
         return draw_at_random(self._setting.space, self._random, self._consider, self._known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from autopeft.samplers.features import Features
 from autopeft.space import Point, SearchSpace
 from autopeft.warp import Floats
 
-# The largest space that is counted through, and in how many parts, so that no turn takes long.
-MOST, PARTS = 200_000, 16
+# The largest space that is counted through, and how much of it in a turn, so that none takes long: 50 us a point.
+MOST, PART = 200_000, 32_000
 # Of a larger one, each time: random points, and points of the front with one or two choices changed.
 SAMPLES, CHANGED = 1000, 1000
 ORDER_SEED = 0
@@ -57,7 +56,6 @@ class Counted:
     def __init__(self, cardinality: int, width: int) -> None:
         self._left = list(range(cardinality))
         random.Random(ORDER_SEED).shuffle(self._left)
-        self._part = math.ceil(cardinality / PARTS)
         self.numbers: list[int] = []
         self.costs, self.x = np.empty(0), np.empty((0, width))
 
@@ -68,8 +66,8 @@ class Counted:
 
     def go_on(self, space: SearchSpace, features: Features) -> None:
         """Count through the next part."""
-        decoded = {number: space.decode(space.point(number)) for number in self._left[-self._part :]}
-        del self._left[-self._part :]
+        decoded = {number: space.decode(space.point(number)) for number in self._left[-PART:]}
+        del self._left[-PART:]
         valid = {number: architecture for number, architecture in decoded.items() if architecture is not None}
         costs, x = _measure(valid.values(), space, features)
         self.costs, self.x = np.concatenate([self.costs, costs]), np.vstack([self.x, x])
@@ -129,8 +127,7 @@ class Pool:
 def _measure(architectures: Collection[Architecture], space: SearchSpace, features: Features) -> tuple[Floats, Floats]:
     """Return the costs and features of architectures, a row each."""
     costs = np.array([cost_axis(space.params(architecture)) for architecture in architectures])
-    x = np.array([features.of(architecture) for architecture in architectures])
-    return costs, x.reshape(len(costs), len(features.names))
+    return costs, features.of_all(architectures)
 
 
 def changed(point: Point, space: SearchSpace, rng: random.Random) -> Point:

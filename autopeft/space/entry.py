@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 from autopeft.architecture import Placement, Scalar
 from autopeft.geometry import ModelGeometry, Site
 from autopeft.modules import MODULE_TYPES
+from autopeft.modules.plan import normalise_placement
 from autopeft.space.dimensions import Choice, Dimension, Integers, Point, scale, switch
 from autopeft.space.schema import SOLVED, Choose, Module, Scope, Sizes, TimesSize
 from autopeft.space.structure import Layout, Structure
 
 OFF = 0
+# Choices of a module whose drafts are kept: more than a module of few choices has in the layouts of a small model.
+KEPT = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draft:
-    """A placement whose size may still be open.
+    """A placement whose size may still be open; equal only to itself.
 
     Attributes:
         entry: the module of the space that it belongs to.
@@ -36,11 +39,15 @@ class Draft:
     size: int | None
     options: tuple[tuple[str, Scalar], ...]
     multiples: tuple[tuple[str, float], ...]
+    _placed: dict[int, Placement] = field(default_factory=dict, init=False, repr=False)
 
     def at(self, size: int) -> Placement:
-        """Return the placement at a size."""
-        scaled = tuple((option, factor * size) for option, factor in self.multiples)
-        return Placement(self.module, self.site.name, self.site.layer, size, self.options + scaled)
+        """Return the placement at a size, in its normal form."""
+        if size not in self._placed:
+            scaled = tuple((option, factor * size) for option, factor in self.multiples)
+            placement = Placement(self.module, self.site.name, self.site.layer, size, self.options + scaled)
+            self._placed[size] = normalise_placement(placement, self.entry.geometry)
+        return self._placed[size]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +118,20 @@ class Entry:
 
     # -- placements ---------------------------------------------------------------------------------------------------
 
-    def drafts(self, point: Point, layout: Layout) -> Iterator[Draft]:
-        """Yield the module's placements at a point."""
+    def drafts(self, point: Point, layout: Layout) -> tuple[Draft, ...]:
+        """Return the module's placements at a point; the same objects for the same choices, while they are kept."""
+        return self._kept(layout, tuple(point[name] for name in self._names))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(dimension.name for dimension in self.dimensions())
+
+    @cached_property
+    def _kept(self) -> Callable[[Layout, tuple[Scalar, ...]], tuple[Draft, ...]]:
+        return lru_cache(KEPT)(lambda layout, choices: tuple(self._draft(layout, choices)))
+
+    def _draft(self, layout: Layout, choices: tuple[Scalar, ...]) -> Iterator[Draft]:
+        point = dict(zip(self._names, choices, strict=True))
         module = str(point[f"{self.name}.type"])
         options, multiples = tuple(self._options(module, point)), tuple(self._multiples(module, point))
         gate, sized = self.definition.gate, MODULE_TYPES.get(module).sized

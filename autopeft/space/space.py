@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
-from autopeft.architecture import Architecture, Quantisation, Scalar
+from autopeft.architecture import Architecture, Placement, Quantisation, Scalar
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture
 from autopeft.geometry import ModelGeometry
-from autopeft.modules.plan import normalise, price
+from autopeft.modules.plan import price
 from autopeft.space.check import Fit, forbidden_names, in_parameters, misfits
 from autopeft.space.dimensions import Choice, Dimension, Integers, Point, Range, scale
 from autopeft.space.entry import Draft, Entry
@@ -22,6 +22,8 @@ from autopeft.space.sizes import scaled, shares, solve
 from autopeft.space.structure import Layout, Structure
 
 DRAWS = 10_000
+# Placements whose prices are kept.
+PRICES = 65_536
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +127,18 @@ class SearchSpace:
         if sizes is None:
             return None
         placements = tuple(draft.at(size) for draft, size in zip(drafts, sizes, strict=True))
-        training = tuple((d.name.removeprefix("training."), point[d.name]) for d in self._training())
+        training = tuple((name, point[f"training.{name}"]) for name in self._trained)
         stored = cast(Quantisation, point.get("quantisation", "none"))
-        architecture = normalise(Architecture(placements, training, stored), self.geometry)
+        architecture = Architecture(placements, training, stored)
         return architecture if self._within_bounds(architecture) else None
 
     def params(self, architecture: Architecture) -> int:
         """Return the trainable parameters of an architecture, without the task head."""
-        return sum(price(placement, self.geometry) for placement in architecture.placements)
+        return sum(map(self._price, architecture.placements))
+
+    @cached_property
+    def _price(self) -> Callable[[Placement], int]:
+        return lru_cache(PRICES)(lambda placement: price(placement, self.geometry))
 
     @cached_property
     def budget(self) -> int | None:
@@ -199,6 +205,10 @@ class SearchSpace:
         if self.document.quantisation is not None:
             yield Choice("quantisation", tuple(self.document.quantisation))
         yield from self._training()
+
+    @cached_property
+    def _trained(self) -> tuple[str, ...]:
+        return tuple(dimension.name.removeprefix("training.") for dimension in self._training())
 
     def _training(self) -> Iterator[Dimension]:
         for name, values in self.document.training:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import cast
 
+from autopeft.architecture import Scalar
 from autopeft.space.dimensions import Choice, Dimension, Point, scale, switch
 from autopeft.space.grouping import Pattern, group_sizes
 from autopeft.space.schema import SpaceDocument, TopLayers
 
 UNGROUPED = 0
+# Layouts that are kept: more than there are of the layers of a small model.
+KEPT = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
-    """The layers of one point.
+    """The layers of one point; equal only to itself.
 
     Attributes:
         groups: group of each layer that takes part, from 1; :data:`UNGROUPED` where the space has no groups. Empty
@@ -71,7 +74,19 @@ class Structure:
             yield from (switch(f"groups.tune.g{group}") for group in range(1, self.most_groups + 1))
 
     def read(self, point: Point) -> Layout:
-        """Return the layers of a point."""
+        """Return the layers of a point; the same object for the same choices, while it is kept."""
+        return self._kept(tuple(point[name] for name in self._names))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(dimension.name for dimension in self.dimensions())
+
+    @cached_property
+    def _kept(self) -> Callable[[tuple[Scalar, ...]], Layout]:
+        return lru_cache(KEPT)(self._lay_out)
+
+    def _lay_out(self, choices: tuple[Scalar, ...]) -> Layout:
+        point = dict(zip(self._names, choices, strict=True))
         layers = self._layers(point)
         groups = self.document.groups
         if groups is None:

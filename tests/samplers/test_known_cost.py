@@ -1,7 +1,6 @@
 """The default sampler: what it proposes, what it learns from, and what its model sees."""
 
 import gc
-import itertools
 import math
 import random
 import statistics
@@ -366,12 +365,20 @@ def test_every_feature_has_a_name_and_is_about_one(name):
     features = Features(GEOMETRY)
     assert len(set(features.names)) == len(features.names)
     rng, shipped = random.Random(0), load_space(name, GEOMETRY, BASE)
-    for _ in range(20):
-        architecture = shipped.sample(rng)[1]
-        row = features.of(architecture)
+    architectures = [shipped.sample(rng)[1] for _ in range(20)]
+    rows = features.of_all(architectures).tolist()
+    assert rows == [Features(GEOMETRY).of(architecture) for architecture in architectures]
+    for architecture, row in zip(architectures, rows, strict=True):
         assert len(row) == len(features.names) and all(0 <= value < 1.3 for value in row)
-        parts = (features._shares(architecture), features._modules(architecture))
-        assert {part for part, _ in itertools.chain(*parts)} <= set(features.names)
+        found = dict(zip(features.names, row, strict=True))
+        assert found["params"] == pytest.approx(cost_axis(shipped.params(architecture)) / 8)
+        assert found["layers"] == len(architecture.layers) / GEOMETRY.layers
+        for module in architecture.module_types:
+            mine = [p for p in architecture.placements if p.module == module]
+            assert found[f"{module} on"] == 1
+            assert found[f"{module} size"] == pytest.approx(np.log2(1 + np.mean([p.size for p in mine])) / 10)
+            depth = (np.mean([p.layer for p in mine]) + 0.5) / GEOMETRY.layers
+            assert found[f"{module} depth"] == pytest.approx(depth)
 
 
 def test_equal_architectures_of_different_spaces_have_equal_features():
@@ -422,15 +429,16 @@ def test_every_setting_that_a_space_may_search_is_a_feature(name):
     assert rows[0] != rows[1]
 
 
-def test_counting_goes_through_every_valid_point_once_and_no_turn_through_many():
+def test_counting_goes_through_every_valid_point_once_and_no_turn_through_many(monkeypatch):
+    monkeypatch.setattr(pool, "PART", 5)
     small = space_of(LORA, small_bert(4), layers="mask")
     counting, sizes = Pool(small, Features(small.geometry), random.Random(0)), []
-    for _ in range(pool.PARTS + 2):
+    for _ in range(48 // 5 + 3):
         counting.go_on()
         counted = counting.candidates(())
         sizes.append(len(counted.costs))
         assert counted.x.shape == (sizes[-1], len(Features(small.geometry).names))
-    assert sizes[-1] == sizes[-3] == 3 * 15 and max(np.diff([0, *sizes])) <= math.ceil(48 / pool.PARTS)
+    assert sizes[-1] == sizes[-3] == 3 * 15 and max(np.diff([0, *sizes])) <= 5
     for row, cost in enumerate(counted.costs):
         architecture = small.decode(counted.point(row))
         assert cost == cost_axis(small.params(architecture))
@@ -438,7 +446,8 @@ def test_counting_goes_through_every_valid_point_once_and_no_turn_through_many()
     assert len({tuple(counted.point(row).items()) for row in range(45)}) == 45
 
 
-def test_a_part_of_the_count_is_a_fair_sample(space):
+def test_a_part_of_the_count_is_a_fair_sample(space, monkeypatch):
+    monkeypatch.setattr(pool, "PART", 500)
     features = Features(GEOMETRY)
     counted = Counted(int(space.cardinality), len(features.names))
     counted.go_on(space, features)
