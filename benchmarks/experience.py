@@ -24,7 +24,8 @@ from autopeft.base_models import describe_model
 from autopeft.evaluation import Evaluation, read_evaluations
 from autopeft.geometry import ModelGeometry
 from autopeft.pareto import cost_axis
-from autopeft.samplers.experience import FILE, Experience
+from autopeft.samplers import experience
+from autopeft.samplers.experience import Experience
 from autopeft.samplers.features import Features
 from autopeft.warp import Floats
 
@@ -74,6 +75,13 @@ def of_others(task: str) -> Experience:
     return learn([table for table in map(recorded, TABLES) if table.task != task])
 
 
+def ship_others(task: str, folder: Path) -> None:
+    """Let this process's searches begin with what is known of all recorded tasks but this one, as if it were new."""
+    experience.FILE = folder / "experience.json"
+    experience.FILE.write_text(json.dumps(of_others(task).to_dict()), encoding="utf-8")
+    experience.shipped.cache_clear()
+
+
 def main() -> None:
     """Print the table, and write the file where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
@@ -88,7 +96,7 @@ def main() -> None:
         taus = (kendalltau(ranks, table.scores).statistic for ranks in (told, table.costs))
         print(f"| {table.task} | {len(table.scores)} | {' | '.join(f'{tau:.2f}' for tau in taus)} |")
     if given.write:
-        FILE.write_text(json.dumps(learn(tables).to_dict()) + "\n", encoding="utf-8")
+        experience.FILE.write_text(json.dumps(learn(tables).to_dict()) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

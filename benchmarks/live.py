@@ -13,14 +13,13 @@ OUT.json as they come, seed by seed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from experience import of_others
+from experience import ship_others
 from kept import Kept
 from running import run_all
 
@@ -28,7 +27,6 @@ import autopeft
 from autopeft.architecture import Architecture
 from autopeft.messages import Fidelity, TaskSpec, TrainingSettings, TrialRequest
 from autopeft.pareto import cost_axis, hypervolume
-from autopeft.samplers import experience
 
 MODEL = "minilm"
 TRIALS = 40
@@ -43,9 +41,7 @@ def search(task: str, seed: int, sampler: str, trials: int) -> dict[str, Any]:
     """Return what a search found and what it took."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["AUTOPEFT_HOME"] = home
-        experience.FILE = Path(home) / "experience.json"
-        experience.FILE.write_text(json.dumps(of_others(Path(task).name).to_dict()), encoding="utf-8")
-        experience.shipped.cache_clear()
+        ship_others(Path(task).name, Path(home))
         run = autopeft.Search(
             model=MODEL,
             task=task,
