@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # First points, spread over the cost axis, which the model is first fitted to.
 SPREAD = 8
 # Each is the most promising of so many that are drawn near its place, and of so many candidates that are this close to
-# it on the cost axis, 12 % of the parameters; not of all, so that searches of other seeds begin elsewhere.
+# it on the cost axis, 12 % of the parameters. Where more are, searches of other seeds look at others.
 PATIENCE, CANDIDATES, CLOSE = 20, 200, 0.05
 # How many of the best candidates are looked at for one that is new and admitted.
 LOOKS = 2000

@@ -138,7 +138,7 @@ def test_the_one_placement_that_can_help_is_found(tiny_model, tiny_geometry, lay
     ids = [[5 + row % 9, 20 + row % 7] for row in range(160)]
     data = EncodedSplit(ids, None, torch.tensor([first % 3 for first, _ in ids]), 0)
     settings = TrainingSettings(batch_size=8, head_learning_rate=1e-9)
-    found = search(attachment, data, GateSettings(budget=160, order=order), settings, steps=150)
+    found = search(attachment, data, GateSettings(budget=160, order=order), settings, steps=60)
     by_place = dict(zip([p.key for p in attachment.architecture.placements], found.probabilities, strict=True))
     best = by_place.pop(useful.key)
     assert best > 5 * max(by_place.values())
