@@ -67,14 +67,24 @@ class Follower {
   }
 }
 
-/** Return a function that calls `work` at once, and then at most every so many milliseconds; the last call is kept. */
+/**
+ * Return a function that calls `work` at once, and then at most every so many milliseconds; the last call is kept.
+ * Work that takes longer is waited for, so that what it asked for never comes after what was asked later.
+ */
 export function atMostEvery(milliseconds, work, signal) {
-  let [timer, before] = [null, 0];
-  const run = () => {
-    [timer, before] = [null, performance.now()];
-    if (!signal.aborted) work();
+  let [timer, before, busy, wanted] = [null, 0, false, false];
+  const call = () => {
+    if (busy) wanted = true;
+    else if (timer === null) timer = setTimeout(run, Math.max(0, before ? before + milliseconds - performance.now() : 0));
   };
-  return () => {
-    if (timer === null) timer = setTimeout(run, Math.max(0, before ? before + milliseconds - performance.now() : 0));
+  const run = async () => {
+    [timer, before, busy, wanted] = [null, performance.now(), true, false];
+    try {
+      if (!signal.aborted) await work();
+    } finally {
+      busy = false;
+      if (wanted) call();
+    }
   };
+  return call;
 }

@@ -39,6 +39,28 @@ def test_a_running_search_is_shown_as_it_goes_and_comes_to_its_end(hurried, visi
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
 
+def test_a_slow_answer_of_a_search_that_went_on_does_not_hide_its_end(hurried, visit, filled):
+    work = filled.work("slow", budget="12")
+    work.train(1)
+    page, held = visit("/searches/slow", "slow"), []
+
+    def hold(route: Route) -> None:
+        held.append((route, route.fetch()))
+
+    page.route(f"**/searches/{work.record.id}", hold, times=1)
+    work.train(1)
+    while not held:
+        page.wait_for_timeout(100)
+    work.end("done")
+    page.wait_for_timeout(2500)  # long enough for the end to be heard of and asked about
+    route, answer = held.pop()
+    assert answer.json()["state"] == "running"
+    route.fulfill(response=answer)
+    page.wait_for_timeout(1000)
+    expect(page.locator(".lead .badge")).to_have_text(re.compile("done"))
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
 def test_where_there_is_no_event_stream_the_page_asks_again_and_again(hurried, page, filled):
     work = filled.work("polled", budget="12")
     work.train(1)
