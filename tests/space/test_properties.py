@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+from dataclasses import replace
 from functools import cache
 
 import optuna
@@ -52,6 +53,15 @@ def drawn(name, model):
 
 
 # -- every space, every model, a thousand points
+
+
+@everywhere
+@on_every_model
+def test_a_space_that_remembers_what_it_decoded_decodes_as_a_new_one_does(name, model):
+    for point, architecture in random.Random(0).sample(drawn(name, model), 40):
+        new = replace(bound(name, model))
+        assert bound(name, model).decode(point) == new.decode(point) == architecture
+        assert bound(name, model).params(architecture) == new.params(architecture)
 
 
 @everywhere
