@@ -285,7 +285,7 @@ def test_a_token_that_is_revoked_leads_to_the_form_which_is_left_alone(hurried, 
         filled.store.tokens.revoke(token.id)
         if touched:
             # At once or not at all: the page may have found out by itself, and then there is nothing left to click.
-            page.locator(touched).evaluate_all("found => found.forEach(one => one.click())")
+            page.evaluate("(found) => document.querySelectorAll(found).forEach((one) => one.click())", touched)
         expect(page.get_by_role("heading", level=1, name="Sign in")).to_be_visible()
         expect(page.get_by_role("dialog")).to_have_count(0)
         page.keyboard.type("apt_half")

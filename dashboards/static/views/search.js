@@ -188,6 +188,7 @@ class SearchView {
   }
 
   async again() {
+    const { following } = this;
     try {
       this.search = await get(this.path(""), this.signal);
       this.showState();
@@ -197,8 +198,9 @@ class SearchView {
       if (!this.signal.aborted) this.lose(error);
       return;
     }
-    if (!this.isOver() || this.following.signal.aborted) return;
-    this.following.abort();
+    // A search that was resumed meanwhile is followed anew, whatever this answer says of it.
+    if (!this.isOver() || following.signal.aborted) return;
+    following.abort();
     this.context.announce(`${this.search.name} is ${this.search.state}.`);
   }
 
