@@ -84,9 +84,9 @@ class Features:
     def _add(self, placement: Placement) -> list[tuple[int, float]]:
         params = float(price(placement, self._geometry))
         options = full_options(placement)
-        added = {name: params for name in ("params", _layer(placement.layer), placement.site)}
-        added |= {_of(placement.module, "on"): 1.0, _of(placement.module, "depth"): placement.layer + 0.5}
-        added |= {_of(placement.module, "size"): float(placement.size)}
+        added = dict.fromkeys(("params", _layer(placement.layer), placement.site), params)
+        module = {"on": 1.0, "depth": placement.layer + 0.5, "size": float(placement.size)}
+        added |= {_of(placement.module, what): amount for what, amount in module.items()}
         for option in _numeric(MODULE_TYPES.get(placement.module).options):
             added[_of(placement.module, option)] = _within_reason(options[option])
         return [(self._column[name], amount) for name, amount in added.items()]
