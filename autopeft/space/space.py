@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from autopeft.architecture import Architecture, Placement, Quantisation, Scalar
 from autopeft.errors import InvalidInput, NoFeasibleArchitecture
@@ -52,6 +52,10 @@ class SearchSpace:
         if problems:
             origin = Path(self.name).name
             raise InvalidInput(*(replace(problem, field=f"{origin}: {problem.field}") for problem in problems))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the definition, without what was remembered of points."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     # -- points -------------------------------------------------------------------------------------------------------
 

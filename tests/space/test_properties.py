@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import pickle
 import random
 from dataclasses import replace
 from functools import cache
@@ -53,6 +54,13 @@ def drawn(name, model):
 
 
 # -- every space, every model, a thousand points
+
+
+@everywhere
+def test_a_space_that_remembers_what_it_decoded_can_be_sent_to_another_process(name):
+    point, architecture = drawn(name, "bert")[0]
+    sent = pickle.loads(pickle.dumps(bound(name, "bert")))
+    assert sent.decode(point) == architecture and sent.params(architecture) == bound(name, "bert").params(architecture)
 
 
 @everywhere
