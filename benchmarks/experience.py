@@ -56,7 +56,7 @@ def recorded(path: Path) -> Recorded:
     return Recorded(
         task=first.task.name,
         geometry=geometry,
-        x=np.array([features.of(same[0].decoded) for same in runs.values()]),
+        x=features.of_all([same[0].decoded for same in runs.values()]),
         costs=np.array([cost_axis(same[0].report.params) for same in runs.values()]),
         scores=np.array([np.mean([one.report.scores["holdout"] for one in same]) for same in runs.values()]),
         runs=sum(map(len, runs.values())),

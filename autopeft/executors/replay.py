@@ -94,7 +94,7 @@ class Table:
         """Return an architecture's estimated scores at every rung, without noise, of shape ``(rungs,)``."""
         known = architecture.fingerprint
         if known not in self._expected:
-            self._expected[known] = self.expected_of(np.array([self._features.of(architecture)]))[0]
+            self._expected[known] = self.expected_of(self._features.of_all([architecture]))[0]
         return self._expected[known]
 
     def expected_of(self, x: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ class Table:
 
     @cached_property
     def _forest(self) -> ExtraTreesRegressor:
-        x = np.array([self._features.of(architecture) for architecture in self.architectures.values()])
+        x = self._features.of_all(self.architectures.values())
         y = np.array([np.mean([_scores(report) for report in runs.values()], axis=0) for runs in self._runs.values()])
         y = y if y.shape[1] > 1 else y[:, 0]  # as scikit-learn wants it
         weights = np.array([len(runs) for runs in self._runs.values()])

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autopeft.architecture import Architecture
 from autopeft.extrapolation import Extrapolation
 from autopeft.pareto import cost_axis, non_dominated
 from autopeft.samplers.base import Proposal, Sampler, Setting
@@ -92,7 +91,7 @@ class KnownCost:
         table = self._pool.candidates(())
         close = np.flatnonzero(np.abs(table.costs - self._first.place(index)) <= CLOSE).tolist()
         close = self._random.sample(close, min(CANDIDATES, len(close)))
-        x = np.vstack([self._features_of([architecture for _, architecture in drawn]), table.x[close]])
+        x = np.vstack([self._features.of_all([architecture for _, architecture in drawn]), table.x[close]])
         best_first = np.argsort(-self._expect(x), kind="stable").tolist()
         points = (drawn[row][0] if row < PATIENCE else table.point(close[row - PATIENCE]) for row in best_first)
         return first_new(points, self._consider)
@@ -133,10 +132,7 @@ class KnownCost:
         return float(costs.max(initial=0.0)) if whole is None else cost_axis(whole)
 
     def _rows(self, trials: Sequence[Trial]) -> Floats:
-        return self._features_of([trial.architecture for trial in trials])
-
-    def _features_of(self, architectures: Sequence[Architecture]) -> Floats:
-        return self._features.of_all(architectures)
+        return self._features.of_all([trial.architecture for trial in trials])
 
     def _any(self) -> Proposal | None:
         return draw_at_random(self._setting.space, self._random, self._consider, self._known)
