@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,7 +142,8 @@ class SearchSpace:
 
     @cached_property
     def _price(self) -> Callable[[Placement], int]:
-        return lru_cache(PRICES)(lambda placement: price(placement, self.geometry))
+        # Nothing of it holds the space, which so goes, with what is counted of it, as soon as nobody has it.
+        return lru_cache(PRICES)(partial(price, geometry=self.geometry))
 
     @cached_property
     def budget(self) -> int | None:

@@ -110,7 +110,7 @@ def test_a_first_point_is_among_the_most_promising_that_are_counted_near_its_pla
     table = chooser._pool.candidates(())
     for index, proposal in enumerate(go(chooser, SPREAD)[0]):
         near = np.abs(table.costs - chooser._first.place(index)) <= CLOSE
-        expected = chooser._expect(chooser._features_of([proposal.architecture]))
+        expected = chooser._expect(chooser._features.of_all([proposal.architecture]))
         assert np.mean([*(chooser._expect(table.x[near]) > expected), False]) < 0.05
 
 
