@@ -18,10 +18,11 @@ from optuna.samplers import TPESampler
 from peers import MODEL, Peer
 
 import autopeft
+from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
 from autopeft.messages import Fidelity, TaskSpec
 from autopeft.modules.plan import normalise
-from autopeft.pareto import cost_axis
+from autopeft.pareto import cost_axis, non_dominated
 from autopeft.samplers.memory import Memory
 from autopeft.settings import Settings
 from autopeft.space import load_space
@@ -37,7 +38,7 @@ class Job:
 
     Attributes:
         trials: its budget; AutoPEFT's hand-made architectures are among them, a peer has none.
-        confirm: seeds at which AutoPEFT confirms.
+        confirm: seeds at which a side confirms what it found.
     """
 
     task: str
@@ -83,7 +84,7 @@ def _ours(job: Job, began: float) -> dict[str, Any]:
 
 
 def _peer(job: Job, began: float) -> dict[str, Any]:
-    """Search with Optuna's TPE; a trial loads the model and trains on all cores."""
+    """Search with Optuna's TPE and train its front in full; every run loads the model and trains on all cores."""
     torch.set_num_threads(CORES)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     transformers.logging.set_verbosity_error()
@@ -111,6 +112,10 @@ def _peer(job: Job, began: float) -> dict[str, Any]:
         )
         study.tell(asked, trial)
         found.append(_row(trial, time.time() - began))
+    full = Peer(peer.task, job.full)
+    for index in non_dominated([point(row) for row in found]):
+        for seed in range(job.confirm):
+            full.anew(Architecture.from_dict(found[index]["architecture"]), seed)
     return {"trials": found, "ended": time.time() - began}
 
 

@@ -9,7 +9,8 @@ The sides, each with the whole machine (two cores), never at once, and first in 
   confirmation.
 - The peer, as people write it: Optuna's TPE; a trial loads the model and trains it with HF Trainer in float32 on both
   cores, to its end. It has what AutoPEFT has of knowledge: the space, the modules and their learning rates, tokenised
-  rows grouped by length. It has no hand-made architectures to begin with, and more trials.
+  rows grouped by length. It has no hand-made architectures to begin with, and more trials. It confirms its front in
+  the same way, at as many seeds.
 
 The measure. Trials get the same rows, epochs and held-out rows on both sides. A side's clock is wall time from before
 its process starts, imports included, and is read when a trial ends. What a side has then is what it would confirm: of
@@ -21,10 +22,9 @@ times confirmed score above that of head only. The best known is that of everyth
 and all seeds together; as it is a maximum over noise, a side may end below 95 % of it. *Reached* is the first reading
 of the clock at which a side has 95 % of it.
 
-`ratio` is the peer's time over AutoPEFT's, where to AutoPEFT's is added all that its own confirmation took, of the
-front and of the hand-made architectures; the peer has its own for nothing. `search_ratio` leaves it out on both sides.
-Where the peer does not get there its whole time counts, and the ratio is a lower bound; where AutoPEFT does not, there
-is none.
+`ratio` is the peer's time over AutoPEFT's, where to each is added all that its own confirmation took; AutoPEFT's is of
+the hand-made architectures and of runners-up as well. `search_ratio` leaves it out on both sides. Where the peer does
+not get there its whole time counts, and the ratio is a lower bound; where AutoPEFT does not, there is none.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _ratios(ours: Row, peer: Row) -> Row:
     own, theirs = (one["reached"][f"{MAIN:.0%}"] for one in (ours, peer))
     took = theirs or peer["searched"]
     return {
-        "ratio": None if own is None else took / (own + ours["after"]),
+        "ratio": None if own is None else (took + peer["after"]) / (own + ours["after"]),
         "search_ratio": None if own is None else took / own,
         "peer_reached": theirs is not None,
     }

@@ -15,8 +15,9 @@ Rows, steps, batch sizes, type (float32), threads and padding are the same. Seco
 of runs gives a ratio. The mix is run in blocks, each by all sides, which begin in turn; a block gives a ratio. Ranges
 are of these ratios; against (a) the ratio is their median, of the mix it is that of the sums. What AutoPEFT computes
 once for many runs (hidden states below a boundary) is in its first run's time, which is not among the pairs but
-reported beside; in the mix, it is among the rest. The mix is also run in other types: by AutoPEFT in that which it
-chooses by itself, by (b) in Trainer's bfloat16; `mix_auto` is the first against the faster of (b)'s two.
+reported beside; in the mix, it is among the rest, as is the loading of the model. The mix is also run in other types:
+by AutoPEFT in that which it chooses by itself, by (b) in Trainer's bfloat16; `mix_auto` is the first against the
+faster of (b)'s two.
 
 Overhead is wall time outside training steps and evaluation; of a peer, outside Trainer's `train` and `evaluate`.
 Operations are those of matrix products in a whole trial, its evaluation too, with hidden states at hand, over the
@@ -31,7 +32,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ import transformers
 from kept import Kept
 from peers import lora
 from samplers import HERE, Arm, World
-from sides import SIDES, Bench, Size, memory
+from sides import SIDES, Bench, Mix, Resident, Size, memory
 from tuner import local_ray
 
 from autopeft.architecture import Architecture
@@ -109,13 +110,19 @@ class Course:
         mix, size = [(architecture, seed) for seed, architecture in enumerate(asked(self._size.mix))], self._size
         blocks = [mix[start : start + size.block] for start in range(0, size.mix, size.block)]
         found: dict[str, list[Figures]] = {side: [] for side in sides}
-        for index, block in enumerate(blocks):
-            turn = index % len(sides)
-            for side in (*sides[turn:], *sides[:turn]):
-                name = f"mix {index} {side}"
-                one = self._kept.get(name, lambda side=side, block=block: self._bench.block(side, block))
-                found[side].append(one)
-                self._say(f"block {index + 1} of {len(blocks)}, {SIDES[side]}: {one['seconds']:.1f} s")
+        with ExitStack() as stack:
+            ways: dict[str, Callable[[str, Mix], Figures]] = dict.fromkeys(sides, self._bench.block)
+            for side in ("ours", "ours_auto"):
+                own = Resident(self._task, size, self._bench.threads)
+                stack.callback(own.close)
+                ways[side] = own.block
+            for index, block in enumerate(blocks):
+                turn = index % len(sides)
+                for side in (*sides[turn:], *sides[:turn]):
+                    name = f"mix {index} {side}"
+                    one = self._kept.get(name, lambda side=side, block=block: ways[side](side, block))
+                    found[side].append(one)
+                    self._say(f"block {index + 1} of {len(blocks)}, {SIDES[side]}: {one['seconds']:.1f} s")
         return {side: _of_side(runs, found["ours"], found["ours_auto"], size.mix) for side, runs in found.items()}
 
     def _memory(self, side: str, lowest: int) -> int:
@@ -201,10 +208,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="keep what is found in this file, and go on from it")
-    for name in ("rows", "pairs", "mix", "block"):
-        parser.add_argument(f"--{name}", type=int, help=f"in place of {getattr(FULL, name)} ({getattr(QUICK, name)})")
+    for name, kind in Size.__annotations__.items():
+        flag, default = f"--{name.replace('_', '-')}", f"{getattr(FULL, name)} ({getattr(QUICK, name)})"
+        parser.add_argument(flag, type=float if kind == "float" else int, help=f"in place of {default}")
     given = parser.parse_args()
-    changed = {n: getattr(given, n) for n in ("rows", "pairs", "mix", "block") if getattr(given, n) is not None}
+    changed = {name: getattr(given, name) for name in asdict(FULL) if getattr(given, name) is not None}
     size = replace(QUICK if given.quick else FULL, **changed)
     transformers.logging.set_verbosity_error()
     kept = Kept(given.out, {"task": given.task, "threads": given.threads, "quick": given.quick, **asdict(size)})

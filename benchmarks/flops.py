@@ -25,7 +25,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from autopeft.messages import TrialReport
-from workers.activations import CALLS
+from workers.activations import piece_cost
 from workers.data import Batch, EncodedSplit
 from workers.evaluation import EVALUATION_BATCH
 
@@ -47,12 +47,14 @@ class Least:
         width: of the hidden states; the feed-forward part is four times as wide.
         lowest: the layer from which on there are modules.
         head_params: parameters of the head that train; they read one token.
+        dtype: of the base model, which decides how batches are cut.
     """
 
     layers: int
     width: int
     lowest: int
     head_params: int
+    dtype: torch.dtype = torch.float32
 
     def training(self, lengths: Sequence[int]) -> float:
         """Return the least for a step on rows of so many tokens each, forward and backward."""
@@ -77,7 +79,7 @@ class Least:
 
     def _padded(self, batch: Batch) -> list[int]:
         """Return the lengths of rows in the pieces that a batch is cut into for the layers that read all tokens."""
-        pieces = batch.cut(CALLS) if self.lowest < self.layers - 1 else [batch]
+        pieces = batch.cut(piece_cost(self.dtype, self.width)) if self.lowest < self.layers - 1 else [batch]
         return [piece.inputs["input_ids"].shape[1] for piece in pieces for _ in piece.rows]
 
     def _forward(self, s: int) -> float:

@@ -145,7 +145,8 @@ def main() -> None:
             precision=given.precision,
         )
         report, first, later, operations = profile(request, given.repeats, CLOCKS[given.clock])
-        least = Least(geometry.layers, geometry.width, lowest, report.head_params)
+        dtype = proxy.resident().dtype(request)
+        least = Least(geometry.layers, geometry.width, lowest, report.head_params, dtype)
         rows, held_out = task.train.subset(fidelity.rows), task.holdout.subset(fidelity.held_out_rows)
         floor, padded = least.trial(rows, held_out, report, spec.training.batch_size, request.seed)
         over = f"{operations / floor:.2f}, padding {padded / floor:.2f}"

@@ -104,6 +104,40 @@ class Bench:
         return {"ours": ours / floor, "padding": padded / floor, "theirs": theirs / floor}
 
 
+class Resident:
+    """A process of its own for one side of AutoPEFT, where its model and hidden states stay from block to block.
+
+    A worker holds the model in one type. Two sides in turn in one process would load it anew and fill hidden states
+    again at every turn, as no search does.
+    """
+
+    def __init__(self, task: str, size: Size, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._process = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(task, size, threads))
+
+    def block(self, side: str, mix: Mix) -> dict[str, float]:
+        """Run architectures as :meth:`Bench.block` does."""
+        return self._process.submit(_block, side, mix).result()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.shutdown()
+
+
+_bench: Bench | None = None
+
+
+def _begin(task: str, size: Size, threads: int) -> None:
+    global _bench
+    transformers.logging.set_verbosity_error()
+    _bench = Bench(task, size, threads)
+
+
+def _block(side: str, mix: Mix) -> dict[str, float]:
+    assert _bench is not None, "the process has begun"
+    return _bench.block(side, mix)
+
+
 def memory(task: str, size: Size, threads: int, side: str, lowest: int) -> int:
     """Return the peak memory of a new process that runs one trial of a side, in bytes."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:

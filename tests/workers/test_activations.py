@@ -226,8 +226,8 @@ def test_a_batch_in_pieces_gives_the_same_logits_and_gradients(
         batch = split.batch([1, 5, 3, 0, 4])
         leaves = [*attachment.modules.parameters(), *attachment.head.values()]
         found, counts = [], []
-        for calls in (10**6, 0):
-            monkeypatch.setattr(activations, "CALLS", calls)
+        for cost in (10**6, 0):
+            monkeypatch.setattr(activations, "piece_cost", lambda *_, cost=cost: cost)
             forward = Trunk(attachment, Shelf(PLENTY, 0)).forward(split)
             passes.clear()
             logits = forward(batch)
