@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from autopeft.answer import Answer, Row
 from autopeft.evidence import Evidence, read_evidence
-from autopeft.exporters import export
 from autopeft.lease import Lease, change_budget
 from autopeft.progress import Listener
 from autopeft.settings import Settings
@@ -144,6 +143,8 @@ class Search:
                 written nevertheless where it can be, with that list.
             InvalidInput: there is no such format or pick.
         """
+        from autopeft.exporters import export  # noqa: PLC0415 - torch
+
         answer = self.answer
         row = answer.pick(pick)
         recipe = make_recipe(self.record, row, answer.baselines)

@@ -50,9 +50,6 @@ def command(
     Example: autopeft export reviews --pick knee --format recipe --out reviews-recipe
     """
     from autopeft.client import Service
-    from autopeft.exporters import export, export_all
-    from autopeft.search import Search
-    from autopeft.winner import make_recipe
 
     _check(out, every, export_format)
     service = Service.from_environment()
@@ -60,6 +57,11 @@ def command(
         for path in _fetch(service, search, pick, out, export_format or "recipe", every, allow_lossy):
             print(path)
         return
+
+    from autopeft.exporters import export, export_all
+    from autopeft.search import Search
+    from autopeft.winner import make_recipe
+
     loaded = Search.load(search)
     row = loaded.pick(pick)
     recipe, weights = make_recipe(loaded.record, row, loaded.baselines), loaded.weights(row)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from autopeft.base_models import find_model
 from autopeft.exporters.language import ROWS, language_exporter, training_numbers, whole_alpha
 from autopeft.exporters.opened import Opened
 from autopeft.exporters.peft import lora_config
@@ -25,7 +24,7 @@ def _document(opened: Opened) -> dict[str, Any]:
     recipe = opened.recipe
     lora, model = lora_config(opened), recipe.base_model
     document = {
-        "base_model": find_model(opened.address).location,
+        "base_model": opened.location,
         **({"revision_of_model": model.hash} if model.location == "hub" else {}),
         **STORED[recipe.architecture.quantisation],
         "lora_r": lora["r"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autopeft.base_models import find_model
 from autopeft.exporters.language import ROWS, language_exporter, training_numbers, whole_alpha
 from autopeft.exporters.opened import Opened
 from autopeft.exporters.peft import lora_config
@@ -27,7 +26,7 @@ def _document(opened: Opened) -> dict[str, Any]:
     recipe = opened.recipe
     lora, model = lora_config(opened), recipe.base_model
     return {
-        "model_name_or_path": find_model(opened.address).location,
+        "model_name_or_path": opened.location,
         **({"model_revision": model.hash} if model.location == "hub" else {}),
         **STORED[recipe.architecture.quantisation],
         "stage": "sft",

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autopeft.architecture import Placement
-from autopeft.base_models import describe_model, empty_model
 from autopeft.messages import Fidelity, TrainingSettings, TrialRequest
-from autopeft.modules.attach import Attachment
 from autopeft.modules.plan import full_options
 from autopeft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from autopeft.modules.attach import Attachment
 
 T = TypeVar("T")
 
@@ -40,6 +41,10 @@ class Opened:
         Raises:
             InvalidInput: the base model is not to be had any more, or is another one.
         """
+        # torch comes with these, and formats that hold no more than the recipe do without.
+        from autopeft.base_models import describe_model, empty_model  # noqa: PLC0415
+        from autopeft.modules.attach import Attachment  # noqa: PLC0415
+
         base = describe_model(self.address)
         base.require(self.recipe.base_model.hash)
         model = empty_model(self.address, len(self.recipe.task.labels) or 1)
@@ -64,6 +69,13 @@ class Opened:
     def address(self) -> str:
         """The name under which exactly this base model is loaded."""
         return self.recipe.base_model.address
+
+    @property
+    def location(self) -> str:
+        """Folder or hub id of the base model."""
+        from autopeft.base_models import find_model  # noqa: PLC0415 - torch
+
+        return find_model(self.address).location
 
     @property
     def head(self) -> list[str]:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from autopeft.architecture import Placement
-from autopeft.base_models import find_model, read_parameters
+from autopeft.base_models import read_parameters
 from autopeft.errors import InvalidInput, Problem
 from autopeft.exporters.base import Exporter, Fit
 from autopeft.exporters.opened import Opened, alpha, most_common, unlike
@@ -188,7 +188,7 @@ def _common(adapter: Opened) -> dict[str, Any]:
     model = adapter.recipe.base_model
     return {
         "task_type": "SEQ_CLS",
-        "base_model_name_or_path": find_model(adapter.address).location,
+        "base_model_name_or_path": adapter.location,
         "revision": model.hash if model.location == "hub" else None,
         "auto_mapping": None,
         "peft_version": adapter.recipe.versions.get("peft"),

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from autopeft.base_models import find_model
 from autopeft.exporters.base import Exporter, Fit
 from autopeft.recipe import Recipe
 
 
 def describe_exports(
-    recipe: Recipe, exporters: Mapping[str, Exporter], found: Mapping[str, Fit], written: Collection[str]
+    recipe: Recipe, model: str, exporters: Mapping[str, Exporter], found: Mapping[str, Fit], written: Collection[str]
 ) -> str:
     """Return the text.
 
     Args:
         recipe: what was written.
+        model: folder or hub id of its base model.
         exporters: every format by name.
         found: how the recipe fits into each.
         written: names of the formats that have a folder.
     """
-    task, model = recipe.task, find_model(recipe.base_model.address).location
+    task = recipe.task
     lines = [
         f"# {recipe.name}",
         "",

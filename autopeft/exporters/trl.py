@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from autopeft.base_models import find_model
 from autopeft.exporters.language import ROWS, language_exporter, training_numbers, whole_alpha
 from autopeft.exporters.opened import Opened
 from autopeft.exporters.peft import lora_config
@@ -21,7 +20,7 @@ def _document(opened: Opened) -> dict[str, Any]:
     lora, model = lora_config(opened), recipe.base_model
     bfloat16 = recipe.training.precision != "float32"
     return {
-        "model_name_or_path": find_model(opened.address).location,
+        "model_name_or_path": opened.location,
         **({"model_revision": model.hash} if model.location == "hub" else {}),
         **STORED[recipe.architecture.quantisation],
         "dtype": "bfloat16" if bfloat16 else "float32",

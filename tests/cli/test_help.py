@@ -31,21 +31,24 @@ for arguments in [], *(name.split() for name in {sorted(COMMANDS)!r}):
     assert done.returncode == 0, done.stderr
 
 
-def test_version_and_list_come_without_torch(home):
-    script = """
+def test_version_and_what_reads_a_stored_search_come_without_torch(finished, tmp_path):
+    commands = [["--version"], ["list"], *([name, "mine"] for name in ("show", "front", "watch"))]
+    commands.append(["front", "mine", "--plot", str(tmp_path / "front.html")])
+    commands.append(["export", "mine", "--out", str(tmp_path / "recipe")])
+    script = f"""
 import sys
 from autopeft.cli.app import main
-for arguments in ["--version"], ["list"]:
+for arguments in {commands!r}:
     sys.argv = ["autopeft", *arguments]
     try:
         main()
     except SystemExit as ended:
-        assert not ended.code
-assert not sys.modules.keys() & {"torch", "transformers", "ray"}
+        assert not ended.code, arguments
+    assert not sys.modules.keys() & {{"torch", "transformers", "ray"}}, arguments
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert re.match(r"\d+\.\d+\.\d+\nno searches yet", done.stdout)
+    assert re.match(r"\d+\.\d+\.\d+\n", done.stdout) and "mine" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

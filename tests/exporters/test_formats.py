@@ -108,9 +108,7 @@ def test_all_formats_share_one_look_at_the_base_model_and_the_recipe_alone_needs
     make_recipe, tmp_path, monkeypatch
 ):
     opened = []
-    monkeypatch.setattr(
-        "autopeft.exporters.opened.empty_model", lambda *model: opened.append(model) or empty_model(*model)
-    )
+    monkeypatch.setattr("autopeft.base_models.empty_model", lambda *model: opened.append(model) or empty_model(*model))
     recipe = make_recipe("minilm", TaskSpec(name="docstrings"), LORA)
     export(recipe, "recipe", None, tmp_path / "alone")
     assert not opened
