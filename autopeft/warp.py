@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 Floats = NDArray[np.float64]
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
@@ -24,7 +24,7 @@ class Warp:
     def __init__(self, scores: Floats) -> None:
         self._scores, counts = np.unique(scores, return_counts=True)
         middle = np.cumsum(counts) - counts / 2
-        self._quantiles = np.asarray(norm.ppf(middle / len(scores)))
+        self._quantiles = np.asarray(ndtri(middle / len(scores)))
         # Beyond the ends, as steep as over the half of the scores that is next.
         half = max(1, len(self._scores) // 2)
         rise, run = self._scores, self._quantiles

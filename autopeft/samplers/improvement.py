@@ -12,10 +12,11 @@ with ``D_j`` the width of segment ``j`` to the right of ``c`` and ``A_j`` the fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from autopeft.pareto import Point, non_dominated
 from autopeft.warp import Floats
@@ -41,8 +42,12 @@ def expected_improvement(
     s = np.maximum(deviation, LEAST_DEVIATION)[:, None]
     ahead = mean[:, None] - levels
     z = ahead / s
-    improvement: Floats = np.sum(widths * (s * norm.pdf(z) + ahead * norm.cdf(z)), axis=1)
+    improvement: Floats = np.sum(widths * (s * _density(z) + ahead * ndtr(z)), axis=1)
     return improvement
+
+
+def _density(z: Floats) -> Floats:
+    return np.asarray(np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi))
 
 
 def _steps(points: Sequence[Point], reference: Point) -> tuple[Floats, Floats]:

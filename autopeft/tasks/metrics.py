@@ -1,4 +1,7 @@
-"""Metrics of predictions, all of them higher-is-better."""
+"""Metrics of predictions, all of them higher-is-better.
+
+What computes them is loaded by the first score: it takes a second, and most processes only name metrics.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics as sklearn_metrics
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -24,23 +25,33 @@ class Metric:
 
 
 def _accuracy(targets: Array, predictions: Array) -> float:
-    return float(sklearn_metrics.accuracy_score(targets, predictions))
+    from sklearn.metrics import accuracy_score  # noqa: PLC0415 - see above
+
+    return float(accuracy_score(targets, predictions))
 
 
 def _macro_f1(targets: Array, predictions: Array) -> float:
-    return float(sklearn_metrics.f1_score(targets, predictions, average="macro", zero_division=0))
+    from sklearn.metrics import f1_score  # noqa: PLC0415 - see above
+
+    return float(f1_score(targets, predictions, average="macro", zero_division=0))
 
 
 def _matthews(targets: Array, predictions: Array) -> float:
-    return float(sklearn_metrics.matthews_corrcoef(targets, predictions))
+    from sklearn.metrics import matthews_corrcoef  # noqa: PLC0415 - see above
+
+    return float(matthews_corrcoef(targets, predictions))
 
 
 def _pearson(targets: Array, predictions: Array) -> float:
-    return _defined(stats.pearsonr, targets, predictions)
+    from scipy.stats import pearsonr  # noqa: PLC0415 - see above
+
+    return _defined(pearsonr, targets, predictions)
 
 
 def _spearman(targets: Array, predictions: Array) -> float:
-    return _defined(stats.spearmanr, targets, predictions)
+    from scipy.stats import spearmanr  # noqa: PLC0415 - see above
+
+    return _defined(spearmanr, targets, predictions)
 
 
 def _pearson_spearman(targets: Array, predictions: Array) -> float:
@@ -48,9 +59,11 @@ def _pearson_spearman(targets: Array, predictions: Array) -> float:
 
 
 def _defined(correlation: Callable[..., Any], targets: Array, predictions: Array) -> float:
+    from scipy.stats import DegenerateDataWarning  # noqa: PLC0415 - see above
+
     # A model that predicts one number for every row has no correlation; that is worth nothing, not an error.
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # constant, or nearly so
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # constant, or nearly so
         value = float(correlation(targets, predictions).statistic)
     return value if np.isfinite(value) else 0.0
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -57,3 +60,8 @@ def test_score_all_gives_the_metrics_of_the_kind(kind, names):
     targets = CLASSES if kind == "classification" else NUMBERS
     scores = score_all(kind, targets, targets)
     assert set(scores) == names and all(type(score) is float for score in scores.values())
+
+
+def test_naming_metrics_loads_nothing_that_computes_them():
+    code = "import sys, autopeft.tasks.metrics; assert not {'scipy', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
