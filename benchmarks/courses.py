@@ -96,8 +96,8 @@ def _peer(job: Job, began: float) -> dict[str, Any]:
     study = Memory(space, TPESampler(seed=job.seed))
     found: list[dict[str, Any]] = []
     while len(found) < job.trials:
-        point, asked = study.ask()
-        architecture = space.decode(point)
+        choices, asked = study.ask()
+        architecture = space.decode(choices)
         if architecture is None:
             study.refuse(asked)
             continue

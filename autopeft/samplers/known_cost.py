@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +24,10 @@ from autopeft.samplers.features import Features
 from autopeft.samplers.improvement import expected_improvement
 from autopeft.samplers.pool import Pool
 from autopeft.samplers.spread import Spread
+from autopeft.samplers.surrogate import Surrogate
 from autopeft.space import Point
 from autopeft.trial import Trial
 from autopeft.warp import Floats
-
-if TYPE_CHECKING:
-    from autopeft.samplers.surrogate import Surrogate
 
 # First points, spread over the cost axis, which the model is first fitted to.
 SPREAD = 8
@@ -118,8 +116,6 @@ class KnownCost:
         return first_new(map(table.point, best_first), self._consider)
 
     def _fit(self, seen: Sequence[Observation]) -> Surrogate:
-        from autopeft.samplers.surrogate import Surrogate  # noqa: PLC0415 - BoTorch takes seconds to load
-
         scores, doubts = (np.array([getattr(one, what) for one in seen]) for what in ("score", "doubt"))
         return Surrogate.fit(self._rows([one.trial for one in seen]), scores, doubts, self._expect)
 
@@ -162,7 +158,7 @@ def _observe(trials: Sequence[Trial]) -> Iterator[Observation]:
 
 SAMPLER = Sampler(
     summary="a Gaussian process of the score, and the exact gain of every candidate at its known cost",
-    source="after Olofsson et al. 2019, IEEE TBME 66; BoTorch",
+    source="after Olofsson et al. 2019, IEEE TBME 66",
     choose=KnownCost,
     spread=SPREAD,
 )

@@ -285,7 +285,7 @@ def _isolated(seed: int) -> Iterator[None]:
 
 def _problems(setting: Setting) -> Iterator[Problem]:
     """Yield what a search with this sampler needs and does not have."""
-    missing = [name for name in ("jax", "numpyro") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("botorch", "jax", "numpyro") if importlib.util.find_spec(name) is None]
     if missing:
         remedy = f"needs {' and '.join(missing)}, an extra: pip install -c constraints.txt '.[saasbo]' in a checkout"
         yield Problem("sampler", "saasbo", remedy)

@@ -1,25 +1,21 @@
-"""A Gaussian process of the score: hyperparameters by BoTorch, predictions at many points at once."""
+"""A Gaussian process of the score, and what architectures nobody has trained come to by it.
+
+The kernel is Matern 5/2 with a length scale a feature. Length scales, noise, level and how far an expectation is
+followed are those of the largest posterior density, found by L-BFGS-B; the priors of the length scales are those for
+many features (Hvarfner et al. 2024, arXiv 2402.02229). A search fits it anew before every trial while a worker waits,
+so the density and its gradient are written out here; the tests hold them against GPyTorch's.
+"""
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
-from botorch.exceptions.warnings import BotorchWarning
-from botorch.fit import fit_gpytorch_mll
-from botorch.models import SingleTaskGP
-from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
-from gpytorch.kernels import Kernel
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
-from gpytorch.means import Mean
-from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import LogNormalPrior, NormalPrior
-from linear_operator.utils.warnings import NumericalWarning
-from torch import Tensor
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
 
 from autopeft.warp import Floats, Warp
 
@@ -28,6 +24,12 @@ CHUNK = 16384
 JITTER = 1e-6
 # How far an expectation is followed before a trial is seen, and the deviation of that.
 TRUST, TRUST_DEVIATION = 0.8, 0.25
+# Of the log-normal prior of a length scale; its location grows with the number of features.
+SCALE_LOCATION, SCALE_DEVIATION, LEAST_SCALE = math.sqrt(2), math.sqrt(3), 0.025
+# Of the log-normal prior of the noise, and where the search for it begins.
+NOISE_LOCATION, NOISE_DEVIATION, LEAST_NOISE, FIRST_NOISE = -4.0, 1.0, 1e-4, math.log(2)
+# Bounds of logarithms: what a line search may try.
+FARTHEST = 15.0
 
 Expect = Callable[[Floats], Floats]
 
@@ -37,44 +39,31 @@ def nothing_expected(x: Floats) -> Floats:
     return np.zeros(len(x))
 
 
-class _Expected(Mean):  # type: ignore[misc]  # gpytorch is untyped
-    """A level, and a learned share of what is expected, which is the last column."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.level = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
-        self.trust = torch.nn.Parameter(torch.full((), TRUST, dtype=torch.float64))
-        self.register_prior("trust_prior", NormalPrior(TRUST, TRUST_DEVIATION), "trust")
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.level + self.trust * x[..., -1]
-
-
 @dataclass(frozen=True)
 class Surrogate:
-    """A fitted process of warped scores: Matern 5/2 with a length scale a feature, and BoTorch's priors for many.
+    """A fitted process of warped scores.
 
     Attributes:
         columns: features that differ among what is known; the others are left out.
         warp: between scores and what is modelled.
-        kernel: of unit variance.
+        scales: length scales of the columns, of shape ``(columns,)``; the kernel's variance is 1.
         expect: from features to the quantiles expected of them.
         level: mean far from everything known, where 0 is expected.
         trust: share of the expectation that is followed.
-        x: features of what is known, of shape ``(rows, columns)``.
+        x: features of what is known over their length scales, of shape ``(rows, columns)``.
         rest: quantiles of what is known, less the mean there, of shape ``(rows,)``.
         noise: their variances around the architectures' own, of shape ``(rows,)``.
     """
 
     columns: np.ndarray
     warp: Warp
-    kernel: Kernel
+    scales: Floats
     expect: Expect
     level: float
     trust: float
-    x: Tensor
-    rest: Tensor
-    noise: Tensor
+    x: Floats
+    rest: Floats
+    noise: Floats
 
     @classmethod
     def fit(cls, x: Floats, scores: Floats, doubts: Floats, expect: Expect = nothing_expected) -> Surrogate:
@@ -88,33 +77,14 @@ class Surrogate:
         """
         columns = np.flatnonzero(np.ptp(x, axis=0) > 0)
         warp = Warp(scores)
-        inputs, y = torch.from_numpy(x[:, columns]), torch.from_numpy(warp.quantiles(scores))
+        y, expected = warp.quantiles(scores), expect(x)
         spread = (warp.quantiles(scores + doubts) - warp.quantiles(scores - doubts)) / 2
-        beyond = torch.from_numpy(np.maximum(spread**2, JITTER))
-        likelihood = FixedNoiseGaussianLikelihood(beyond, learn_additional_noise=True)
-        shared = likelihood.second_noise_covar
-        shared.register_prior("noise_prior", LogNormalPrior(loc=-4.0, scale=1.0), "noise")
-        kernel = get_covar_module_with_dim_scaled_prior(
-            ard_num_dims=len(columns), use_rbf_kernel=False, active_dims=range(len(columns))
-        )
-        mean = _Expected()
-        model = SingleTaskGP(
-            torch.cat([inputs, torch.from_numpy(expect(x))[:, None]], dim=1),
-            y[:, None],
-            beyond[:, None],
-            likelihood=likelihood,
-            covar_module=kernel,
-            mean_module=mean,
-            outcome_transform=None,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BotorchWarning)
-            warnings.simplefilter("ignore", NumericalWarning)
-            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-        noise = beyond + float(shared.noise.item())
-        level, trust = float(mean.level.item()), float(mean.trust.item())
-        rest = y - level - trust * torch.from_numpy(expect(x))
-        return cls(columns, warp, kernel, expect, level, trust, inputs, rest, noise)
+        beyond = np.maximum(spread**2, JITTER)
+        posterior = Posterior(x[:, columns], y, beyond, expected)
+        found = minimize(posterior, posterior.first, jac=True, method="L-BFGS-B", bounds=posterior.bounds)
+        scales, noise, level, trust = posterior.read(found.x)
+        rest = y - level - trust * expected
+        return cls(columns, warp, scales, expect, level, trust, x[:, columns] / scales, rest, beyond + noise)
 
     def believe(self, x: Floats) -> Surrogate:
         """Return the process that takes its own predictions at these points for observed (Kriging believer)."""
@@ -123,9 +93,9 @@ class Surrogate:
         rest, _ = self._rest(x)
         return replace(
             self,
-            x=torch.cat([self.x, torch.from_numpy(x[:, self.columns])]),
-            rest=torch.cat([self.rest, torch.from_numpy(rest)]),
-            noise=torch.cat([self.noise, torch.full((len(x),), float(self.noise.min()), dtype=self.noise.dtype)]),
+            x=np.vstack([self.x, x[:, self.columns] / self.scales]),
+            rest=np.concatenate([self.rest, rest]),
+            noise=np.concatenate([self.noise, np.full(len(x), self.noise.min())]),
         )
 
     def predict(self, x: Floats) -> tuple[Floats, Floats]:
@@ -138,20 +108,100 @@ class Surrogate:
 
     def _rest(self, x: Floats) -> tuple[Floats, Floats]:
         """Return mean and deviation of the quantiles, less the mean that is expected."""
-        means, deviations = [np.empty(0)], [np.empty(0)]
+        mean, explained = np.empty(len(x)), np.empty(len(x))
         root, weights = self._solution
-        with torch.no_grad():
-            for chunk in torch.split(torch.from_numpy(x[:, self.columns]), CHUNK):
-                across = self.kernel(chunk, self.x).to_dense()
-                means.append((across @ weights).numpy())
-                explained = torch.linalg.solve_triangular(root, across.T, upper=False).square().sum(0)
-                deviations.append((1.0 - explained).clamp_min(0.0).sqrt().numpy())
-        return np.concatenate(means), np.concatenate(deviations)
+        for start in range(0, len(x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            across = _matern(_distances(x[rows, self.columns] / self.scales, self.x))
+            mean[rows] = across @ weights
+            explained[rows] = np.square(solve_triangular(root, across.T, lower=True)).sum(axis=0)
+        return mean, np.sqrt(np.maximum(1.0 - explained, 0.0))
 
     @cached_property
-    def _solution(self) -> tuple[Tensor, Tensor]:
+    def _solution(self) -> tuple[Floats, Floats]:
         """The Cholesky root of the covariance, and what it makes of the observations."""
-        with torch.no_grad():
-            covariance = self.kernel(self.x, self.x).to_dense() + torch.diag(self.noise)
-            root = torch.linalg.cholesky(covariance)
-            return root, torch.cholesky_solve(self.rest[:, None], root)[:, 0]
+        covariance = _matern(_distances(self.x, self.x))
+        root = cholesky(covariance + np.diag(self.noise), lower=True)
+        return root, cho_solve((root, True), self.rest)
+
+
+class Posterior:
+    """How unlikely hyperparameters are: less the log of their posterior density, over the number of rows.
+
+    They are a vector: logarithms of the length scales and of the noise above the least, level, trust.
+
+    Args:
+        x: features, of shape ``(rows, columns)``.
+        y: quantiles, of shape ``(rows,)``.
+        beyond: known variances beyond the noise, of shape ``(rows,)``.
+        expected: quantiles expected, of shape ``(rows,)``.
+
+    Attributes:
+        first: where the search for the best begins: the modes of the length scales' priors.
+        bounds: of every number.
+    """
+
+    def __init__(self, x: Floats, y: Floats, beyond: Floats, expected: Floats) -> None:
+        self._x, self._y, self._beyond, self._expected = x, y, beyond, expected
+        columns = x.shape[1]
+        self._location = SCALE_LOCATION + math.log(max(columns, 1)) / 2
+        mode = self._location - SCALE_DEVIATION**2
+        self.first = np.array([mode] * columns + [math.log(FIRST_NOISE), 0.0, TRUST])
+        scale, other = (math.log(LEAST_SCALE), FARTHEST), (None, None)
+        self.bounds = [scale] * columns + [(-FARTHEST, FARTHEST), other, other]
+
+    def read(self, vector: Floats) -> tuple[Floats, float, float, float]:
+        """Return the length scales, the noise, the level and the trust."""
+        *logs, noise, level, trust = vector
+        return np.exp(logs), LEAST_NOISE + math.exp(noise), float(level), float(trust)
+
+    def __call__(self, vector: Floats) -> tuple[float, Floats]:
+        """Return the value and its gradient."""
+        scales, noise, level, trust = self.read(vector)
+        x, rest, rows = self._x / scales, self._y - level - trust * self._expected, len(self._y)
+        distance = _distances(x, x)
+        root = cholesky(_matern(distance) + np.diag(self._beyond + noise), lower=True)
+        weights = cho_solve((root, True), rest)
+        likelihood = -(rest @ weights + rows * math.log(2 * math.pi)) / 2 - np.log(np.diag(root)).sum()
+        # The gradient in the covariance; with how the kernel falls along a feature, that in the length scales.
+        by_covariance = (np.outer(weights, weights) - cho_solve((root, True), np.eye(rows))) / 2
+        pull = by_covariance * _fall(distance)
+        by_scales = 2 * (pull.sum(axis=1) @ x**2 - np.sum((pull @ x) * x, axis=0))
+        by_noise = np.trace(by_covariance)
+
+        scales_prior, by_scales_prior = _log_normal(np.log(scales), self._location, SCALE_DEVIATION)
+        noise_prior, by_noise_prior = _log_normal(np.log([noise]), NOISE_LOCATION, NOISE_DEVIATION)
+        farther = (trust - TRUST) / TRUST_DEVIATION
+        trust_prior = -(farther**2) / 2 - math.log(TRUST_DEVIATION * math.sqrt(2 * math.pi))
+        gradient = [
+            *(by_scales + by_scales_prior),
+            (by_noise + by_noise_prior[0] / noise) * (noise - LEAST_NOISE),
+            weights.sum(),
+            weights @ self._expected - farther / TRUST_DEVIATION,
+        ]
+        value = likelihood + scales_prior.sum() + noise_prior.sum() + trust_prior
+        return -float(value) / rows, -np.array(gradient) / rows
+
+
+def _log_normal(log: Floats, location: float, deviation: float) -> tuple[Floats, Floats]:
+    """Return the log density at numbers whose logarithms are given, and its gradient in these."""
+    away = (log - location) / deviation
+    return -log - away**2 / 2 - math.log(deviation * math.sqrt(2 * math.pi)), -1 - away / deviation
+
+
+def _distances(x: Floats, others: Floats) -> Floats:
+    """Return the distances of rows, of shape ``(rows, others)``."""
+    squared = np.sum(x**2, axis=1)[:, None] + np.sum(others**2, axis=1) - 2 * (x @ others.T)
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+
+
+def _matern(distance: Floats) -> Floats:
+    """Return the Matern 5/2 kernel at distances over the length scales."""
+    far = math.sqrt(5) * distance
+    return np.asarray((1 + far + far**2 / 3) * np.exp(-far))
+
+
+def _fall(distance: Floats) -> Floats:
+    """Return the kernel's gradient in the logarithm of a length scale, over the squared distance along its feature."""
+    far = math.sqrt(5) * distance
+    return np.asarray(5 / 3 * (1 + far) * np.exp(-far))

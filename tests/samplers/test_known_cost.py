@@ -539,9 +539,9 @@ def test_the_more_doubt_the_less_pull(data):
     model = Surrogate.fit(x, scores, np.zeros(40))
     for doubt in doubts:
         # The same process with one observation that is off, under more and more doubt.
-        noise = model.noise.clone()
+        noise = model.noise.copy()
         noise[0] += (doubt / scores.std()) ** 2
-        rest = model.rest.clone()
+        rest = model.rest.copy()
         rest[0] += 0.3 / scores.std()
         pulls.append(float(replace(model, rest=rest, noise=noise).predict(x[:1])[0][0] - scores[0]))
     assert pulls[0] > pulls[1] > pulls[2] > -0.02 and pulls[2] < 0.02
