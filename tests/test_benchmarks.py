@@ -84,6 +84,18 @@ def test_every_phase_of_a_trial_is_timed_and_together_they_are_the_trial(benchma
     assert sum(seconds.values()) == pytest.approx(report.seconds, rel=0.1, abs=0.05)
 
 
+def test_the_peer_searches_and_confirms_its_front(benchmark, monkeypatch):
+    courses, short = benchmark("courses"), Fidelity(rows=16, epochs=1, evaluations=1, held_out_rows=16)
+    # What it sets for its whole process is not for this one.
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(courses.optuna.logging, "set_verbosity", lambda _: None)
+    monkeypatch.setattr(courses.transformers.logging, "set_verbosity_error", lambda: None)
+    found = courses._peer(courses.Job("docstrings", 0, 2, short, short, 1), time.time())
+    one, other = found["trials"]
+    assert one["architecture"] != other["architecture"] and one["params"] > 0
+    assert one["at"] < other["at"] < found["ended"] - 0.05, "at least one run of the front came after"
+
+
 def row(at, size, score, name=""):
     architecture = Architecture((Placement("lora", "attention.query", 0, size),) if size else ())
     return {"at": at, "name": name, "params": 10**size - 1, "score": score, "architecture": architecture.to_dict()}
