@@ -41,7 +41,7 @@ import transformers
 from kept import Kept
 from peers import lora
 from samplers import HERE, Arm, World
-from sides import SIDES, Bench, Mix, Resident, Size, memory
+from sides import SIDES, Bench, Mix, Size, memory, resident
 from tuner import local_ray
 
 from autopeft.architecture import Architecture
@@ -113,9 +113,7 @@ class Course:
         with ExitStack() as stack:
             ways: dict[str, Callable[[str, Mix], Figures]] = dict.fromkeys(sides, self._bench.block)
             for side in ("ours", "ours_auto"):
-                own = Resident(self._task, size, self._bench.threads)
-                stack.callback(own.close)
-                ways[side] = own.block
+                ways[side] = stack.enter_context(resident(self._task, size, self._bench.threads))
             for index, block in enumerate(blocks):
                 turn = index % len(sides)
                 for side in (*sides[turn:], *sides[:turn]):
@@ -208,11 +206,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="keep what is found in this file, and go on from it")
-    for name, kind in Size.__annotations__.items():
-        flag, default = f"--{name.replace('_', '-')}", f"{getattr(FULL, name)} ({getattr(QUICK, name)})"
-        parser.add_argument(flag, type=float if kind == "float" else int, help=f"in place of {default}")
+    for name, quick in asdict(QUICK).items():
+        help_text = f"in place of {getattr(FULL, name)} ({quick})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(quick), help=help_text)
     given = parser.parse_args()
-    changed = {name: getattr(given, name) for name in asdict(FULL) if getattr(given, name) is not None}
+    changed = {name: getattr(given, name) for name in asdict(QUICK) if getattr(given, name) is not None}
     size = replace(QUICK if given.quick else FULL, **changed)
     transformers.logging.set_verbosity_error()
     kept = Kept(given.out, {"task": given.task, "threads": given.threads, "quick": given.quick, **asdict(size)})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -104,27 +105,30 @@ class Bench:
         return {"ours": ours / floor, "padding": padded / floor, "theirs": theirs / floor}
 
 
-class Resident:
-    """A process of its own for one side of AutoPEFT, where its model and hidden states stay from block to block.
+@contextmanager
+def resident(task: str, size: Size, threads: int) -> Iterator[Callable[[str, Mix], dict[str, float]]]:
+    """Give a side of AutoPEFT a process of its own, where its model and hidden states stay; yield its ``block``.
 
     A worker holds the model in one type. Two sides in turn in one process would load it anew and fill hidden states
     again at every turn, as no search does.
     """
+    with _process(task, size, threads) as process:
+        yield lambda side, mix: process.submit(_block, side, mix).result()
 
-    def __init__(self, task: str, size: Size, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._process = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(task, size, threads))
 
-    def block(self, side: str, mix: Mix) -> dict[str, float]:
-        """Run architectures as :meth:`Bench.block` does."""
-        return self._process.submit(_block, side, mix).result()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.shutdown()
+def memory(task: str, size: Size, threads: int, side: str, lowest: int) -> int:
+    """Return the peak memory of a new process that runs one trial of a side, in bytes."""
+    with _process(task, size, threads) as process:
+        return process.submit(_peak, side, lowest).result()
 
 
 _bench: Bench | None = None
+
+
+def _process(task: str, size: Size, threads: int) -> ProcessPoolExecutor:
+    """Return a new process with a bench of its own, for :func:`_here`."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=_begin, initargs=(task, size, threads))
 
 
 def _begin(task: str, size: Size, threads: int) -> None:
@@ -133,20 +137,17 @@ def _begin(task: str, size: Size, threads: int) -> None:
     _bench = Bench(task, size, threads)
 
 
-def _block(side: str, mix: Mix) -> dict[str, float]:
+def _here() -> Bench:
     assert _bench is not None, "the process has begun"
-    return _bench.block(side, mix)
+    return _bench
 
 
-def memory(task: str, size: Size, threads: int, side: str, lowest: int) -> int:
-    """Return the peak memory of a new process that runs one trial of a side, in bytes."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_run_alone, task, size, threads, side, lowest).result()
+def _block(side: str, mix: Mix) -> dict[str, float]:
+    return _here().block(side, mix)
 
 
-def _run_alone(task: str, size: Size, threads: int, side: str, lowest: int) -> int:
-    transformers.logging.set_verbosity_error()
-    bench = Bench(task, size, threads)
+def _peak(side: str, lowest: int) -> int:
+    bench = _here()
     if side == "a":
         bench.peer.with_peft(bench.peer.load(), lowest, 0)
     else:

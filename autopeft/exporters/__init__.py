@@ -86,7 +86,7 @@ def export_all(recipe: Recipe, weights: Path | None, out: Path, allow_lossy: boo
     found = _fits(opened)
     written = [name for name, fit in found.items() if fit.writes(allow_lossy)]
     contents = {name: EXPORTERS.get(name).files(opened) for name in written}
-    readme = describe_exports(recipe, opened.location, EXPORTERS.all(), found, written)
+    readme = describe_exports(opened, EXPORTERS.all(), found, written)
     paths = _write({README: readme.encode()}, out)
     for name, files in contents.items():
         paths += _write(files, out / name)

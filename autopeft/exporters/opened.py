@@ -72,7 +72,11 @@ class Opened:
 
     @property
     def location(self) -> str:
-        """Folder or hub id of the base model."""
+        """Folder or hub id of the base model.
+
+        Raises:
+            InvalidInput: it was a folder, and is none any more.
+        """
         from autopeft.base_models import find_model  # noqa: PLC0415 - torch
 
         return find_model(self.address).location

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from autopeft.exporters.base import Exporter, Fit
-from autopeft.recipe import Recipe
+from autopeft.exporters.opened import Opened
 
 
 def describe_exports(
-    recipe: Recipe, model: str, exporters: Mapping[str, Exporter], found: Mapping[str, Fit], written: Collection[str]
+    opened: Opened, exporters: Mapping[str, Exporter], found: Mapping[str, Fit], written: Collection[str]
 ) -> str:
     """Return the text.
 
     Args:
-        recipe: what was written.
-        model: folder or hub id of its base model.
+        opened: what was written.
         exporters: every format by name.
         found: how the recipe fits into each.
         written: names of the formats that have a folder.
     """
-    task = recipe.task
+    recipe, task = opened.recipe, opened.recipe.task
     lines = [
         f"# {recipe.name}",
         "",
@@ -37,7 +36,7 @@ def describe_exports(
             f"This is {exporter.summary}. Written for {exporter.tool}.",
             "",
         ]
-        usage = exporter.usage.format(outputs=len(task.labels) or 1, model=model)
+        usage = exporter.usage.format(outputs=len(task.labels) or 1, model=opened.location)
         lines += ["```sh", f"cd {name}", usage, "```"]
         lines += _listed("What it loses:", found[name].losses)
     others = [name for name in exporters if name not in written]

@@ -120,9 +120,7 @@ class Surrogate:
     @cached_property
     def _solution(self) -> tuple[Floats, Floats]:
         """The Cholesky root of the covariance, and what it makes of the observations."""
-        covariance = _matern(_distances(self.x, self.x))
-        root = cholesky(covariance + np.diag(self.noise), lower=True)
-        return root, cho_solve((root, True), self.rest)
+        return _solve(_distances(self.x, self.x), self.noise, self.rest)
 
 
 class Posterior:
@@ -160,8 +158,7 @@ class Posterior:
         scales, noise, level, trust = self.read(vector)
         x, rest, rows = self._x / scales, self._y - level - trust * self._expected, len(self._y)
         distance = _distances(x, x)
-        root = cholesky(_matern(distance) + np.diag(self._beyond + noise), lower=True)
-        weights = cho_solve((root, True), rest)
+        root, weights = _solve(distance, self._beyond + noise, rest)
         likelihood = -(rest @ weights + rows * math.log(2 * math.pi)) / 2 - np.log(np.diag(root)).sum()
         # The gradient in the covariance; with how the kernel falls along a feature, that in the length scales.
         by_covariance = (np.outer(weights, weights) - cho_solve((root, True), np.eye(rows))) / 2
@@ -171,22 +168,33 @@ class Posterior:
 
         scales_prior, by_scales_prior = _log_normal(np.log(scales), self._location, SCALE_DEVIATION)
         noise_prior, by_noise_prior = _log_normal(np.log([noise]), NOISE_LOCATION, NOISE_DEVIATION)
-        farther = (trust - TRUST) / TRUST_DEVIATION
-        trust_prior = -(farther**2) / 2 - math.log(TRUST_DEVIATION * math.sqrt(2 * math.pi))
+        trust_prior, by_trust_prior = _normal(np.array([trust]), TRUST, TRUST_DEVIATION)
         gradient = [
             *(by_scales + by_scales_prior),
             (by_noise + by_noise_prior[0] / noise) * (noise - LEAST_NOISE),
             weights.sum(),
-            weights @ self._expected - farther / TRUST_DEVIATION,
+            weights @ self._expected + by_trust_prior[0],
         ]
-        value = likelihood + scales_prior.sum() + noise_prior.sum() + trust_prior
+        value = likelihood + scales_prior.sum() + noise_prior.sum() + trust_prior.sum()
         return -float(value) / rows, -np.array(gradient) / rows
 
 
 def _log_normal(log: Floats, location: float, deviation: float) -> tuple[Floats, Floats]:
     """Return the log density at numbers whose logarithms are given, and its gradient in these."""
-    away = (log - location) / deviation
-    return -log - away**2 / 2 - math.log(deviation * math.sqrt(2 * math.pi)), -1 - away / deviation
+    density, gradient = _normal(log, location, deviation)
+    return density - log, gradient - 1
+
+
+def _normal(x: Floats, location: float, deviation: float) -> tuple[Floats, Floats]:
+    """Return the log density, and its gradient."""
+    away = (x - location) / deviation
+    return -(away**2) / 2 - math.log(deviation * math.sqrt(2 * math.pi)), -away / deviation
+
+
+def _solve(distance: Floats, noise: Floats, rest: Floats) -> tuple[Floats, Floats]:
+    """Return the Cholesky root of the covariance of rows at these distances, and what it makes of observations."""
+    root = cholesky(_matern(distance) + np.diag(noise), lower=True)
+    return root, cho_solve((root, True), rest)
 
 
 def _distances(x: Floats, others: Floats) -> Floats:
