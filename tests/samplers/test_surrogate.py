@@ -1,8 +1,9 @@
-"""The surrogate's own arithmetic against GPyTorch's and BoTorch's."""
+"""The surrogate: its own arithmetic against GPyTorch's and BoTorch's, and what it predicts."""
 
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import gpytorch
 import numpy as np
@@ -118,3 +119,106 @@ def test_the_scales_are_read_as_they_are_bounded():
 def test_the_default_sampler_comes_without_what_it_is_held_against():
     code = "import sys, autopeft.samplers.known_cost; assert not {'botorch', 'gpytorch', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- what it predicts
+
+
+def curved(x):
+    return 0.6 + 0.2 * np.sin(3 * x[:, 0]) + 0.1 * x[:, 1]
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Points with a column in which all agree, and their scores."""
+    x = np.random.default_rng(0).random((40, 3))
+    x[:, 2] = 0.5
+    return x, curved(x)
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    x, scores = data
+    return Surrogate.fit(x, scores, np.zeros(len(x)))
+
+
+def test_the_model_predicts_its_own_data_and_what_lies_between(data, fitted):
+    x, scores = data
+    mean, deviation = fitted.predict(x)
+    assert mean == pytest.approx(scores, abs=0.01) and (deviation < 0.02).all()
+    between = np.random.default_rng(1).random((200, 3))
+    mean, deviation = fitted.predict(between)
+    errors = np.abs(mean - curved(between))
+    assert np.sqrt(np.mean(errors**2)) < 0.02 and np.mean(errors < 2 * deviation + 0.01) > 0.9
+
+
+def test_a_column_in_which_all_agree_changes_nothing(fitted):
+    x = np.random.default_rng(2).random((10, 3))
+    other = x.copy()
+    other[:, 2] = 7.0
+    for one, two in zip(fitted.predict(x), fitted.predict(other), strict=True):
+        assert one.tolist() == two.tolist()
+
+
+def test_far_from_everything_the_doubt_is_greatest(data, fitted):
+    far = np.full((1, 3), 50.0)
+    assert fitted.predict(far)[1][0] > 5 * fitted.predict(data[0])[1].max()
+    widest = fitted.warp.moments(np.array([fitted.level]), np.array([1.0]))
+    assert [part[0] for part in fitted.predict(far)] == pytest.approx([part[0] for part in widest], rel=1e-3)
+
+
+def test_predictions_do_not_depend_on_how_many_are_made_at_a_time(data, fitted, monkeypatch):
+    monkeypatch.setattr("autopeft.samplers.surrogate.CHUNK", 7)
+    mean, deviation = fitted.predict(data[0])
+    alone = [fitted.predict(row[None]) for row in data[0]]
+    assert mean == pytest.approx(np.concatenate([m for m, _ in alone]), abs=1e-9)
+    assert deviation == pytest.approx(np.concatenate([d for _, d in alone]), abs=1e-6)
+    assert [part.shape for part in fitted.predict(np.empty((0, 3)))] == [(0,), (0,)]
+
+
+def test_scores_in_other_units_are_predicted_in_those(data):
+    x, scores = data
+    plain, scaled = Surrogate.fit(x, scores, np.zeros(40)), Surrogate.fit(x, 100 * scores - 7, np.zeros(40))
+    one, other = plain.predict(x), scaled.predict(x)
+    assert other[0] == pytest.approx(100 * one[0] - 7, abs=0.2) and other[1] == pytest.approx(100 * one[1], abs=0.3)
+
+
+def test_the_more_doubt_the_less_pull(data):
+    x, scores = data
+    wrong = scores.copy()
+    wrong[0] += 0.3
+    pulls, doubts = [], (0.0, 0.1, 1.0)
+    model = Surrogate.fit(x, scores, np.zeros(40))
+    for doubt in doubts:
+        # The same process with one observation that is off, under more and more doubt.
+        noise = model.noise.copy()
+        noise[0] += (doubt / scores.std()) ** 2
+        rest = model.rest.copy()
+        rest[0] += 0.3 / scores.std()
+        pulls.append(float(replace(model, rest=rest, noise=noise).predict(x[:1])[0][0] - scores[0]))
+    assert pulls[0] > pulls[1] > pulls[2] > -0.02 and pulls[2] < 0.02
+    fits = [Surrogate.fit(x, wrong, np.array([doubt] + [0.0] * 39)).predict(x[:1]) for doubt in (0.0, 1.0)]
+    assert fits[0][0][0] - scores[0] > fits[1][0][0] - scores[0] + 0.02 and abs(fits[1][0][0] - scores[0]) < 0.02
+
+
+def test_the_noise_that_all_share_is_learned(data):
+    x, scores = data
+    rng = np.random.default_rng(3)
+    x = rng.random((150, 2))
+    noisy = curved(x) + 0.05 * rng.normal(size=150)
+    model = Surrogate.fit(x, noisy, np.zeros(150))
+    assert math.sqrt(float(model.noise.min())) * noisy.std() == pytest.approx(0.05, rel=0.3)
+    mean, deviation = model.predict(x)
+    assert np.sqrt(np.mean((mean - curved(x)) ** 2)) < 0.03 and deviation.max() < 0.05
+
+
+def test_what_is_believed_leaves_the_mean_and_takes_the_doubt(fitted):
+    x = np.array([[1.3, -0.2, 0.5], [0.2, 1.4, 0.5]])
+    elsewhere = np.random.default_rng(4).random((20, 3))
+    believing = fitted.believe(x)
+    for rows in (x, elsewhere):
+        before, after = fitted._rest(rows), believing._rest(rows)
+        assert after[0] == pytest.approx(before[0], abs=1e-6)
+        assert (after[1] <= before[1] + 1e-7).all()
+    assert (believing.predict(x)[1] < 0.7 * fitted.predict(x)[1]).all()
+    assert fitted.believe(np.empty((0, 3))) is fitted
