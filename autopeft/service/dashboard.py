@@ -89,7 +89,7 @@ class Dashboard:
         await app(scope, receive, send)
 
     def _open(self) -> ASGIApp:
-        # It imports torch, which the service otherwise does without; who never looks does not wait for it.
+        # It imports scikit-learn, and torch where BoTorch is there; who never looks does not wait for seconds of that.
         from optuna_dashboard import wsgi  # noqa: PLC0415
 
         with self._lock:
