@@ -33,6 +33,9 @@ PACKAGES = {
 }
 TRAIN, VALIDATION, TEST = 320, 100, 100  # rows a class
 SHORTEST, LONGEST = 40, 240  # characters of a paragraph
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+# What may hold a definition.
+BLOCK = ast.stmt | ast.ExceptHandler | ast.match_case
 
 
 def _read(spec: TaskSpec) -> RawTask:
@@ -87,13 +90,22 @@ def _first_paragraphs(path: Path) -> Iterator[str]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
         return
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            docstring = ast.get_docstring(node)
-            if docstring:
-                paragraph = " ".join(docstring.strip().split("\n\n")[0].split())
-                if SHORTEST <= len(paragraph) <= LONGEST:
-                    yield paragraph
+    for definition in _definitions(tree):
+        docstring = ast.get_docstring(definition)
+        if docstring:
+            paragraph = " ".join(docstring.strip().split("\n\n")[0].split())
+            if SHORTEST <= len(paragraph) <= LONGEST:
+                yield paragraph
+
+
+def _definitions(tree: ast.Module) -> Iterator[Definition]:
+    """Yield every function and class, at whatever depth; expressions, of which there are most, hold none."""
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, Definition):
+            yield node
+        left += [child for child in ast.iter_child_nodes(node) if isinstance(child, BLOCK)]
 
 
 def _digest(text: str) -> str:

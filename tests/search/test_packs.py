@@ -89,11 +89,11 @@ def test_every_request_of_a_pack_is_reported_once_by_ray(ray_executor, tiny_mode
 @pytest.mark.slow
 def test_a_lost_workers_pack_is_run_again_one_by_one(ray_executor, tiny_model, tiny_task, home):
     (process,) = pids(ray_executor)
-    long = {"fidelity": Fidelity(rows=64, epochs=100), "wall_limit": None}
+    long = {"fidelity": Fidelity(rows=64, epochs=30), "wall_limit": None}
     for seed in range(3):
         ray_executor.submit(request(tiny_model, tiny_task, f"r{seed}", seed=seed, **long))
     assert len(ray_executor._slots[0].requests) == 3
-    time.sleep(1.0)
+    time.sleep(0.3)
     os.kill(process, signal.SIGKILL)
     reports = {report.key: report for report in ray_executor.wait(120.0)}
     assert len(reports) == 1 and len(ray_executor._slots[0].requests) == 1

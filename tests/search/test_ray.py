@@ -72,17 +72,25 @@ def test_a_process_that_finishes_its_runs_on_sigterm_still_does_on_ray(home):
     assert len(asked) == 2
 
 
-def test_a_killed_workers_request_is_run_again(executor, tiny_model, tiny_task, home):
+def test_a_killed_workers_request_is_run_again(executor, tiny_model, tiny_task, home, monkeypatch):
+    lost, lose = [], executor._lost
+
+    def note(slot, detail):
+        lost.extend(one.key for one in slot.requests)
+        return lose(slot, detail)
+
+    monkeypatch.setattr(executor, "_lost", note)
     processes = pids(executor)
     # Long enough to be hit, on both workers.
     for i in range(2):
-        long = request(tiny_model, tiny_task, f"r{i}", fidelity=Fidelity(rows=64, epochs=200), wall_limit=None)
+        long = request(tiny_model, tiny_task, f"r{i}", fidelity=Fidelity(rows=64, epochs=50), wall_limit=None)
         executor.submit(long)
-    time.sleep(1.0)
+    time.sleep(0.3)
     for pid in processes:
         os.kill(pid, signal.SIGKILL)
     reports = collect(executor, 2, seconds=240.0)
     assert {r.state for r in reports.values()} == {"complete"}, reports
+    assert sorted(lost) == ["r0", "r1"]
 
 
 def test_a_request_that_loses_its_worker_three_times_fails_with_that_reason(
