@@ -17,14 +17,15 @@ its process starts, imports included, and is read when a trial ends. What a side
 its complete trials those that no other beats in parameters and held-out score, and the hand-made ones. That is judged
 by *confirmed* scores: the mean over the same seeds of the score on the validation rows, which no trial saw, after
 training at full fidelity by AutoPEFT's workers. Both sides' architectures are confirmed alike and outside the clocks,
-once for all searches. The hypervolume of these is the product's: in log10(1 + params) up to the base model's size,
-times confirmed score above that of head only. The best known is that of everything confirmed on the task, both sides
-and all seeds together; as it is a maximum over noise, a side may end below 95 % of it. *Reached* is the first reading
-of the clock at which a side has 95 % of it.
+once for all searches, at more seeds than a side takes for itself where `--judge` says so. The hypervolume of these is
+the product's: in log10(1 + params) up to the base model's size, times confirmed score above that of head only. The
+best known is that of everything confirmed on the task, both sides and all seeds together; as it is a maximum over
+noise, a side may end below 95 % of it. *Reached* is the first reading of the clock at which a side has 95 % of it.
 
-`ratio` is the peer's time over AutoPEFT's, where to each is added all that its own confirmation took; AutoPEFT's is of
-the hand-made architectures and of runners-up as well. `search_ratio` leaves it out on both sides. Where the peer does
-not get there its whole time counts, and the ratio is a lower bound; where AutoPEFT does not, there is none.
+`search_ratio` is the peer's time over AutoPEFT's. In `ratio` all that its own confirmation took is added to each;
+AutoPEFT's is of the hand-made architectures and of runners-up as well. Where the peer does not get there its whole
+time counts, and the ratio is a lower bound; where AutoPEFT does not, there is none. `parity` is the ratio of the
+searches' times to the largest share that the peer ever has, which is no bound.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ SHARES = (0.90, 0.95)
 MAIN = 0.95
 SIDES = {"ours": "AutoPEFT", "peer": "Optuna TPE + HF Trainer"}
 Row = dict[str, Any]
+Curve = list[tuple[float, float]]  # seconds, and the share of the best known that is there then
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,15 @@ class Size:
 
     Attributes:
         trials: of AutoPEFT, the hand-made architectures among them; ``peer_trials`` of the peer.
-        confirm: seeds of a confirmed score.
+        confirm: seeds at which a side confirms what it found.
+        judge: seeds of the confirmed scores that the sides are judged by.
     """
 
     trials: int
     peer_trials: int
     seeds: int
     confirm: int
+    judge: int
     proxy: Fidelity
     full: Fidelity
 
@@ -76,6 +80,7 @@ FULL = Size(
     peer_trials=100,
     seeds=3,
     confirm=3,
+    judge=3,
     proxy=Fidelity(rows=1000, epochs=2, evaluations=1, held_out_rows=500),
     full=Fidelity(rows=1500, epochs=2, evaluations=2, held_out_rows=500),
 )
@@ -84,6 +89,7 @@ QUICK = Size(
     peer_trials=24,
     seeds=1,
     confirm=1,
+    judge=1,
     proxy=Fidelity(rows=256, epochs=2, evaluations=1, held_out_rows=256),
     full=Fidelity(rows=512, epochs=2, evaluations=1, held_out_rows=256),
 )
@@ -110,7 +116,7 @@ class Contest:
     def confirmed(self, architectures: Sequence[Architecture]) -> dict[str, float]:
         """Return the confirmed scores, by fingerprint."""
         wanted = {one.fingerprint: one for one in (Architecture(), *architectures)}
-        seeds = range(self._size.confirm)
+        seeds = range(self._size.judge)
         requests = [
             TrialRequest(
                 key=f"{self._name} {fingerprint} {seed}",
@@ -160,17 +166,20 @@ def judge(searches: dict[str, list[Row]], scores: dict[str, float], base_paramet
     best = area(everything)
     found = []
     for seed in range(len(searches["ours"])):
-        sides = {side: _course(searches[side][seed], area, best) for side in SIDES}
-        found.append({"seed": seed, "best": best, **sides, **_ratios(sides["ours"], sides["peer"])})
+        curves = {
+            side: [(at, area(rows) / best) for at, rows in fronts(of_side[seed])] for side, of_side in searches.items()
+        }
+        sides = {side: _course(curve, searches[side][seed]["ended"]) for side, curve in curves.items()}
+        ratios = _ratios(sides["ours"], sides["peer"]) | {"parity": _parity(curves["ours"], curves["peer"])}
+        found.append({"seed": seed, "best": best, **sides, **ratios})
     return found
 
 
-def _course(search: Row, area: Any, best: float) -> Row:
+def _course(curve: Curve, ended: float) -> Row:
     """Return when a search had which share of the best, what it had at the end, and what came after its trials."""
-    shares = [(at, area(rows) / best) for at, rows in fronts(search)]
-    reached = {f"{share:.0%}": next((at for at, has in shares if has >= share), None) for share in SHARES}
-    searched = shares[-1][0]
-    return {"reached": reached, "share": shares[-1][1], "searched": searched, "after": search["ended"] - searched}
+    reached = {f"{share:.0%}": _first(curve, share) for share in SHARES}
+    searched, share = curve[-1]
+    return {"reached": reached, "share": share, "searched": searched, "after": ended - searched}
 
 
 def _ratios(ours: Row, peer: Row) -> Row:
@@ -183,6 +192,16 @@ def _ratios(ours: Row, peer: Row) -> Row:
     }
 
 
+def _parity(ours: Curve, peer: Curve) -> float | None:
+    most = max(share for _, share in peer)
+    own, theirs = _first(ours, most), _first(peer, most)
+    return None if own is None or theirs is None else theirs / own
+
+
+def _first(curve: Curve, share: float) -> float | None:
+    return next((at for at, has in curve if has >= share), None)
+
+
 def _fingerprint(row: Row) -> str:
     return Architecture.from_dict(row["architecture"]).fingerprint
 
@@ -191,17 +210,17 @@ def table(found: dict[str, list[Row]]) -> str:
     """Return a row for every task and seed."""
     lines = [
         "| task, seed | best known | side | s to 90% | s to 95% | share at the end | s of all trials | s after them "
-        "| ratio | of the searches alone |",
-        "| --- " * 10 + "|",
+        "| of the searches: ratio | to what the peer has | with all of both confirmations |",
+        "| --- " * 11 + "|",
     ]
     for task, seeds in found.items():
         for one in seeds:
-            ratios = [_bounded(one[name], one["peer_reached"]) for name in ("ratio", "search_ratio")]
+            search, whole = (_bounded(one[name], one["peer_reached"]) for name in ("search_ratio", "ratio"))
             for side, name in SIDES.items():
                 course = one[side]
                 times = [_number(course["reached"][f"{share:.0%}"]) for share in SHARES]
                 rest = [f"{course['share']:.3f}", f"{course['searched']:.0f}", f"{course['after']:.0f}"]
-                last = ratios if side == "ours" else ["", ""]
+                last = [search, _bounded(one["parity"], exact=True), whole] if side == "ours" else [""] * 3
                 cells = [f"{task}, {one['seed']}", f"{one['best']:.3f}", name, *times, *rest, *last]
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -226,13 +245,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one task, one seed, few and short trials")
     parser.add_argument("--json", action="store_true", help="print JSON: what was found by task, a list by seed")
     parser.add_argument("--out", type=Path, help="keep what is found in this file, and go on from it")
-    for name in ("trials", "peer-trials", "seeds", "confirm"):
-        parser.add_argument(f"--{name}", type=int)
+    counts = ("trials", "peer_trials", "seeds", "confirm", "judge")
+    for name in counts:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     given = parser.parse_args()
-    changed = {n: getattr(given, n) for n in ("trials", "peer_trials", "seeds", "confirm") if getattr(given, n)}
+    changed = {name: getattr(given, name) for name in counts if getattr(given, name)}
     size = replace(QUICK if given.quick else FULL, **changed)
     sizes = {name: s.model_dump() if isinstance(s, Fidelity) else s for name, s in vars(size).items()}
-    kept = Kept(given.out, {name: s for name, s in sizes.items() if name != "seeds"})
+    # Further seeds, of searches or of scores, go on from those that are there.
+    kept = Kept(given.out, {name: s for name, s in sizes.items() if name not in ("seeds", "judge")})
     base = describe_model(MODEL).parameters
     found = {}
     for task in given.tasks[:1] if given.quick else given.tasks:

@@ -145,6 +145,14 @@ def test_there_is_no_ratio_where_autopeft_does_not_get_there(contest):
     assert found["peer_reached"]
 
 
+def test_parity_is_the_time_to_the_most_that_the_peer_ever_has(contest):
+    ours = [row(1, 0, 0.5, "head only"), row(2, 3, 0.6), row(5, 1, 0.8)]
+    peer = [row(8, 3, 0.6), row(30, 2, 0.65), row(90, 0, 0.9)]
+    confirmed = {0: 0.5, 1: 0.8, 2: 0.65, 3: 0.6}
+    assert contest(ours, peer, confirmed)["parity"] == 30 / 5, "what the peer loses again it had"
+    assert contest(peer, ours, confirmed)["parity"] is None
+
+
 def test_results_of_other_conditions_are_not_gone_on_with(benchmark, tmp_path):
     kept = benchmark("kept").Kept(tmp_path / "out.json", {"rows": 8})
     kept.put("a", 1)
