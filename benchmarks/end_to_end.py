@@ -155,6 +155,11 @@ def fronts(search: Row) -> Iterator[tuple[float, list[Row]]]:
         yield row["at"], [one for index, one in enumerate(so_far) if one["name"] or index in on_front]
 
 
+def ever_on_a_front(searches: dict[str, list[Row]]) -> list[Row]:
+    """Return what any search would have confirmed at any time, as often as it would."""
+    return [row for side in searches.values() for one in side for _, rows in fronts(one) for row in rows]
+
+
 def judge(searches: dict[str, list[Row]], scores: dict[str, float], base_parameters: int) -> list[Row]:
     """Return what came of every seed, by confirmed scores."""
     reference = (cost_axis(base_parameters), scores[Architecture().fingerprint])
@@ -162,8 +167,7 @@ def judge(searches: dict[str, list[Row]], scores: dict[str, float], base_paramet
     def area(rows: Sequence[Row]) -> float:
         return hypervolume([(cost_axis(row["params"]), scores[_fingerprint(row)]) for row in rows], reference)
 
-    everything = [row for side in searches.values() for one in side for _, rows in fronts(one) for row in rows]
-    best = area(everything)
+    best = area(ever_on_a_front(searches))
     found = []
     for seed in range(len(searches["ours"])):
         curves = {
@@ -195,7 +199,7 @@ def _ratios(ours: Row, peer: Row) -> Row:
 def _parity(ours: Curve, peer: Curve) -> float | None:
     most = max(share for _, share in peer)
     own, theirs = _first(ours, most), _first(peer, most)
-    return None if own is None or theirs is None else theirs / own
+    return None if own is None else theirs / own
 
 
 def _first(curve: Curve, share: float) -> float | None:
@@ -259,7 +263,7 @@ def main() -> None:
     for task in given.tasks[:1] if given.quick else given.tasks:
         contest = Contest(task, size, kept)
         searches = contest.searches()
-        rows = [row for side in searches.values() for one in side for _, front in fronts(one) for row in front]
+        rows = ever_on_a_front(searches)
         scores = contest.confirmed([Architecture.from_dict(row["architecture"]) for row in rows])
         found[Path(task).name] = judge(searches, scores, base)
         if not given.json:
