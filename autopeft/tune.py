@@ -160,7 +160,8 @@ class ArchitectureTrial(tune.Trainable):
 
     def _train(self, architecture: Architecture) -> TrialReport:
         spec = self._plan.spec
-        report = self._run(self._plan.request(f"trial {self.trial_id}", architecture, spec.proxy, spec.seed))
+        seed = spec.proxy_seed(architecture)
+        report = self._run(self._plan.request(f"trial {self.trial_id}", architecture, spec.proxy, seed))
         if report.state == "failed":
             raise AutopeftError(f"{architecture.summary()}: {report.reason}: {report.detail}")
         return report

@@ -41,7 +41,7 @@ def make_recipe(record: SearchRecord, row: Row, baselines: Iterable[Row] = ()) -
         task=_task(record),
         architecture=row.architecture,
         training=RecipeTraining(precision=spec.precision, fidelity=spec.full, settings=spec.training),
-        seeds=row.run_seeds if row.confirmed else (spec.seed,),
+        seeds=row.run_seeds if row.confirmed else (spec.proxy_seed(row.architecture),),
         scores=RecipeScores(
             metric=facts["metric"],
             mean=row.score,

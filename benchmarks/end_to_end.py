@@ -13,14 +13,16 @@ The sides, each with the whole machine (two cores), never at once, and first in 
   the same way, at as many seeds.
 
 The measure. Trials get the same rows, epochs and held-out rows on both sides. A side's clock is wall time from before
-its process starts, imports included, and is read when a trial ends. What a side has then is what it would confirm: of
-its complete trials those that no other beats in parameters and held-out score, and the hand-made ones. That is judged
-by *confirmed* scores: the mean over the same seeds of the score on the validation rows, which no trial saw, after
-training at full fidelity by AutoPEFT's workers. Both sides' architectures are confirmed alike and outside the clocks,
-once for all searches, at more seeds than a side takes for itself where `--judge` says so. The hypervolume of these is
-the product's: in log10(1 + params) up to the base model's size, times confirmed score above that of head only. The
-best known is that of everything confirmed on the task, both sides and all seeds together; as it is a maximum over
-noise, a side may end below 95 % of it. *Reached* is the first reading of the clock at which a side has 95 % of it.
+its process starts, imports included, and is read when a trial ends. What a side has then is what AutoPEFT would
+confirm of its complete trials: those that no other beats in parameters and held-out score, the hand-made ones, and
+those that only just missed that front, as many as a search has runners-up by default. The peer is given these for
+nothing: it confirms its front alone. What a side has is judged by *confirmed* scores: the mean over the same seeds of
+the score on the validation rows, which no trial saw, after training at full fidelity by AutoPEFT's workers. Both
+sides' architectures are confirmed alike and outside the clocks, once for all searches, at more seeds than a side
+takes for itself where `--judge` says so. The hypervolume of these is the product's: in log10(1 + params) up to the
+base model's size, times confirmed score above that of head only. The best known is that of everything confirmed on
+the task, both sides and all seeds together; as it is a maximum over noise, a side may end below 95 % of it. *Reached*
+is the first reading of the clock at which a side has 95 % of it. `--runners-up 0` judges fronts alone.
 
 `search_ratio` is the peer's time over AutoPEFT's. In `ratio` all that its own confirmation took is added to each;
 AutoPEFT's is of the hand-made architectures and of runners-up as well. Where the peer does not get there its whole
@@ -39,15 +41,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from courses import Job, point, run
+from courses import Job, run
 from kept import Kept
 from peers import MODEL
 from running import run_all
 
 from autopeft.architecture import Architecture
 from autopeft.base_models import describe_model
-from autopeft.messages import Fidelity, TaskSpec, TrialRequest
-from autopeft.pareto import cost_axis, hypervolume, non_dominated
+from autopeft.controller.shortlist import candidates
+from autopeft.messages import Fidelity, SearchSpec, TaskSpec, TrialRequest
+from autopeft.pareto import cost_axis, hypervolume
+from autopeft.trial import Trial
 
 SHARES = (0.90, 0.95)
 MAIN = 0.95
@@ -64,6 +68,7 @@ class Size:
         trials: of AutoPEFT, the hand-made architectures among them; ``peer_trials`` of the peer.
         confirm: seeds at which a side confirms what it found.
         judge: seeds of the confirmed scores that the sides are judged by.
+        runners_up: trials that only just missed a front and count as well.
     """
 
     trials: int
@@ -71,6 +76,7 @@ class Size:
     seeds: int
     confirm: int
     judge: int
+    runners_up: int
     proxy: Fidelity
     full: Fidelity
 
@@ -81,6 +87,7 @@ FULL = Size(
     seeds=3,
     confirm=3,
     judge=3,
+    runners_up=SearchSpec().runners_up,
     proxy=Fidelity(rows=1000, epochs=2, evaluations=1, held_out_rows=500),
     full=Fidelity(rows=1500, epochs=2, evaluations=2, held_out_rows=500),
 )
@@ -90,6 +97,7 @@ QUICK = Size(
     seeds=1,
     confirm=1,
     judge=1,
+    runners_up=SearchSpec().runners_up,
     proxy=Fidelity(rows=256, epochs=2, evaluations=1, held_out_rows=256),
     full=Fidelity(rows=512, epochs=2, evaluations=1, held_out_rows=256),
 )
@@ -145,33 +153,51 @@ class Contest:
         return Job(self._task, seed, trials, size.proxy, size.full, size.confirm)
 
 
-def fronts(search: Row) -> Iterator[tuple[float, list[Row]]]:
+def lists(search: Row, runners_up: int) -> Iterator[tuple[float, list[Row]]]:
     """Yield, whenever a trial ended, the time and what a search would confirm then."""
-    so_far: list[Row] = []
-    for row in search["trials"]:
-        if row["score"] is not None:
-            so_far.append(row)
-        on_front = set(non_dominated([point(one) for one in so_far]))
-        yield row["at"], [one for index, one in enumerate(so_far) if one["name"] or index in on_front]
+    so_far: dict[str, Trial] = {}
+    for number, row in enumerate(search["trials"]):
+        trial = _trial(number, row)
+        if trial.score is not None:
+            so_far.setdefault(trial.architecture.fingerprint, trial)  # a peer may repeat itself, to the last digit
+        chosen = candidates(list(so_far.values()), runners_up)
+        yield row["at"], [search["trials"][trial.number] for trial in chosen]
 
 
-def ever_on_a_front(searches: dict[str, list[Row]]) -> list[Row]:
+def ever_listed(searches: dict[str, list[Row]], runners_up: int) -> list[Row]:
     """Return what any search would have confirmed at any time, as often as it would."""
-    return [row for side in searches.values() for one in side for _, rows in fronts(one) for row in rows]
+    return [row for side in searches.values() for one in side for _, rows in lists(one, runners_up) for row in rows]
 
 
-def judge(searches: dict[str, list[Row]], scores: dict[str, float], base_parameters: int) -> list[Row]:
+def _trial(number: int, row: Row) -> Trial:
+    return Trial(
+        number=number,
+        name=row["name"],
+        architecture=Architecture.from_dict(row["architecture"]),
+        params=row["params"],
+        score=row["score"],
+        state="pruned" if row["score"] is None else "complete",
+        reason=None,
+        seconds=0.0,
+        attempts=1,
+    )
+
+
+def judge(
+    searches: dict[str, list[Row]], scores: dict[str, float], base_parameters: int, runners_up: int
+) -> list[Row]:
     """Return what came of every seed, by confirmed scores."""
     reference = (cost_axis(base_parameters), scores[Architecture().fingerprint])
 
     def area(rows: Sequence[Row]) -> float:
         return hypervolume([(cost_axis(row["params"]), scores[_fingerprint(row)]) for row in rows], reference)
 
-    best = area(ever_on_a_front(searches))
+    best = area(ever_listed(searches, runners_up))
     found = []
     for seed in range(len(searches["ours"])):
         curves = {
-            side: [(at, area(rows) / best) for at, rows in fronts(of_side[seed])] for side, of_side in searches.items()
+            side: [(at, area(rows) / best) for at, rows in lists(of_side[seed], runners_up)]
+            for side, of_side in searches.items()
         }
         sides = {side: _course(curve, searches[side][seed]["ended"]) for side, curve in curves.items()}
         ratios = _ratios(sides["ours"], sides["peer"]) | {"parity": _parity(curves["ours"], curves["peer"])}
@@ -249,23 +275,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one task, one seed, few and short trials")
     parser.add_argument("--json", action="store_true", help="print JSON: what was found by task, a list by seed")
     parser.add_argument("--out", type=Path, help="keep what is found in this file, and go on from it")
-    counts = ("trials", "peer_trials", "seeds", "confirm", "judge")
+    counts = ("trials", "peer_trials", "seeds", "confirm", "judge", "runners_up")
     for name in counts:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     given = parser.parse_args()
-    changed = {name: getattr(given, name) for name in counts if getattr(given, name)}
+    changed = {name: getattr(given, name) for name in counts if getattr(given, name) is not None}
     size = replace(QUICK if given.quick else FULL, **changed)
     sizes = {name: s.model_dump() if isinstance(s, Fidelity) else s for name, s in vars(size).items()}
     # Further seeds, of searches or of scores, go on from those that are there.
-    kept = Kept(given.out, {name: s for name, s in sizes.items() if name not in ("seeds", "judge")})
+    kept = Kept(given.out, {name: s for name, s in sizes.items() if name not in ("seeds", "judge", "runners_up")})
     base = describe_model(MODEL).parameters
     found = {}
     for task in given.tasks[:1] if given.quick else given.tasks:
         contest = Contest(task, size, kept)
         searches = contest.searches()
-        rows = ever_on_a_front(searches)
+        rows = ever_listed(searches, size.runners_up)
         scores = contest.confirmed([Architecture.from_dict(row["architecture"]) for row in rows])
-        found[Path(task).name] = judge(searches, scores, base)
+        found[Path(task).name] = judge(searches, scores, base, size.runners_up)
         if not given.json:
             print(table(found), flush=True)
     if given.json:

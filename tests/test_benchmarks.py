@@ -105,13 +105,13 @@ def row(at, size, score, name=""):
 def contest(benchmark):
     """``contest(ours, peer, confirmed)``: what is judged of one seed, where a module of size n costs n."""
 
-    def judge(ours, peer, confirmed, after=(2.0, 4.0)):
+    def judge(ours, peer, confirmed, after=(2.0, 4.0), runners_up=0):
         searches = {
             "ours": [{"trials": ours, "ended": ours[-1]["at"] + after[0]}],
             "peer": [{"trials": peer, "ended": peer[-1]["at"] + after[1]}],
         }
         scores = {benchmark("end_to_end")._fingerprint(row(0, size, 0)): score for size, score in confirmed.items()}
-        return benchmark("end_to_end").judge(searches, scores, base_parameters=10**4 - 1)[0]
+        return benchmark("end_to_end").judge(searches, scores, 10**4 - 1, runners_up)[0]
 
     return judge
 
@@ -131,6 +131,7 @@ def test_confirmed_scores_decide_and_not_a_lucky_trial(contest):
     found = contest(ours, peer, {0: 0.5, 1: 0.8})
     assert found["peer"]["reached"]["95%"] == 3
     assert found["peer"]["share"] == 0.0, "the lucky trial took the good one off the peer's front"
+    assert contest(ours, peer, {0: 0.5, 1: 0.8}, runners_up=1)["peer"]["share"] == 1.0, "which only just missed it"
 
 
 def test_a_peer_that_does_not_get_there_gives_a_lower_bound(contest):

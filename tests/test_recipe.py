@@ -236,8 +236,10 @@ def test_a_recipe_has_the_baselines_whose_scores_compare_with_its_own(tmp_path):
 
 
 def test_a_proxys_row_says_that_it_is_one():
-    recipe = recipe_of_row(record("/models/mine", "0123456789abcdef"), row(confirmed=False, seeds=1, score_std=None))
-    assert (recipe.seeds, recipe.scores.split, recipe.scores.confirmed) == ((7,), "holdout", False)
+    search = record("/models/mine", "0123456789abcdef")
+    recipe = recipe_of_row(search, row(confirmed=False, seeds=1, score_std=None))
+    assert recipe.seeds == (search.spec.proxy_seed(row().architecture),)
+    assert (recipe.scores.split, recipe.scores.confirmed) == ("holdout", False)
     assert recipe.base_model.location == "folder"
 
 

@@ -17,6 +17,7 @@ from autopeft.tasks import Split, TaskData
 # at every epoch.
 WINDOW = 16
 SUBSET_SEED = 0
+PLACES_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -113,19 +114,23 @@ class EncodedSplit:
             yield rows, self.batch(rows)
 
     def shuffled_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield batches for ever, epoch after epoch, in an order that the generator gives."""
+        """Yield batches for ever, epoch after epoch, in an order that the generator gives.
+
+        Which rows are in a batch is the generator's; how long they are about, the batch's place says: passes that runs
+        of several seeds share are padded little more than those of one.
+        """
         return map(self.batch, self.shuffled_rows(batch_size, rng))
 
     def shuffled_rows(self, batch_size: int, rng: np.random.Generator) -> Iterator[list[int]]:
         """Yield the rows of :meth:`shuffled_batches`."""
-        window = batch_size * WINDOW
+        window, places = batch_size * WINDOW, np.random.default_rng(PLACES_SEED)
         while True:
             order = rng.permutation(len(self))
             groups: list[list[int]] = []
             for start in range(0, len(order), window):
                 part = sorted(order[start : start + window].tolist(), key=lambda i: len(self.ids[i]))
                 groups.extend(part[i : i + batch_size] for i in range(0, len(part), batch_size))
-            for group in rng.permutation(len(groups)):
+            for group in places.permutation(len(groups)):
                 yield groups[group]
 
 

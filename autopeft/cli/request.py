@@ -227,7 +227,7 @@ def read_request(
     ] = None,
     seed: Annotated[
         str | None,
-        _number("Of the sampler and of the trials.", DEFAULT.seed, SEARCH),
+        _number("Of the sampler; each trial's own follows from it and the architecture.", DEFAULT.seed, SEARCH),
     ] = None,
     confirm: Annotated[
         str | None,

@@ -60,7 +60,8 @@ class SearchPhase:
         for trial in study.trials():
             if trial.state != "running":
                 continue
-            report = stored.get((trial.architecture.fingerprint, self._plan.spec.seed))
+            seed = self._plan.spec.proxy_seed(trial.architecture)
+            report = stored.get((trial.architecture.fingerprint, seed))
             if report is None and trial.attempts >= ATTEMPTS:
                 detail = f"its controller was lost {trial.attempts} times"
                 report = TrialReport.failure("", "controller_lost", detail)
@@ -185,7 +186,8 @@ class SearchPhase:
     def _proxy_request(self, trial: Trial) -> TrialRequest:
         plan = self._plan
         key = f"trial {trial.number}.{trial.attempts}"
-        request = plan.request(key, trial.architecture, plan.spec.proxy, plan.spec.seed)
+        seed = plan.spec.proxy_seed(trial.architecture)
+        request = plan.request(key, trial.architecture, plan.spec.proxy, seed)
         # A baseline is trained to its end: it is what the others are measured against.
         bars = () if trial.name else plan.policy.bars(trial.params, request.chosen_fidelity, self._study.trials())
         return request.model_copy(update={"wall_limit": self._work.wall_limit(), "bars": bars})
@@ -206,7 +208,8 @@ class SearchPhase:
     def _finish(self, trial: Trial, report: TrialReport) -> Trial:
         work, spec = self._work, self._plan.spec
         work.run_seconds.append(report.seconds)
-        work.store.add_evaluation(work.record, "proxy", trial.architecture, spec.proxy, spec.seed, report)
+        seed = spec.proxy_seed(trial.architecture)
+        work.store.add_evaluation(work.record, "proxy", trial.architecture, spec.proxy, seed, report)
         if not work.lease.check():
             return trial
         told = work.tell(trial, report)

@@ -128,9 +128,9 @@ class Work:
             report = report.model_copy(update=update)
         self.seconds += report.seconds
         told = self.study.tell(trial.number, report, report.scores.get("holdout"))
-        self.store.add_evaluation(
-            self.record, "proxy", trial.architecture, self.plan.spec.proxy, self.record.spec.seed, report
-        )
+        spec = self.plan.spec
+        seed = spec.proxy_seed(trial.architecture)
+        self.store.add_evaluation(self.record, "proxy", trial.architecture, spec.proxy, seed, report)
         self.store.trials.put(self.record.id, self.record.attempt, [to_entry(told)])
 
     def _score(self, trial) -> float:

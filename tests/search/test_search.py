@@ -89,6 +89,16 @@ def test_the_same_seed_gives_the_same_search_and_another_does_not(options):
     assert first != trials(1)
 
 
+def test_every_architecture_is_trained_at_a_seed_of_its_own_that_follows_from_the_searchs(options):
+    search = autopeft.Search(**{**options, "confirm": 0}).run()
+    found = Store(Settings.from_environment().database_url).all_evaluations(search.record.id)
+    seeds = {one.decoded: one.seed for one in found}
+    assert len(seeds) == len(search.trials) == len(set(seeds.values()))
+    assert seeds == {architecture: search.record.spec.proxy_seed(architecture) for architecture in seeds}
+    other = search.record.spec.model_copy(update={"seed": 1})
+    assert not set(seeds.values()) & {other.proxy_seed(architecture) for architecture in seeds}
+
+
 @pytest.mark.parametrize("sampler", ["gp", "nsga2", "random", "tpe"])
 def test_every_sampler_searches_and_resumes(options, sampler):
     search = autopeft.Search(**{**options, "sampler": sampler, "budget": "20", "confirm": 0}).run()

@@ -108,6 +108,15 @@ def test_windows_are_sorted_by_length_so_that_little_is_padding():
     assert padded < 1.1 * sum(many)
 
 
+def test_batches_of_several_seeds_side_by_side_need_little_padding():
+    of = _rng(3).integers(1, 120, size=40 * WINDOW).tolist()
+    epoch, rows = len(of) // 8, split(of)
+    orders = [islice(rows.shuffled_batches(8, _rng(seed)), epoch) for seed in range(8)]
+    lengths = np.array([[batch.inputs["input_ids"].shape[1] for batch in order] for order in orders])
+    assert lengths.max(axis=0).sum() < 1.2 * lengths.mean(axis=0).sum()
+    assert np.ptp(lengths[0]) > 80, "long ones and short ones take turns"
+
+
 @given(lengths, st.integers(1, 40))
 def test_sorted_batches_hold_every_row_once_by_length(of, batch_size):
     rows = split(of)
