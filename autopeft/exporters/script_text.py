@@ -189,10 +189,10 @@ def save(model):
 
 TRAINING = '''
 class Batches:
-    """Row numbers of one epoch's batches: rows of like length together, in an order by chance."""
+    """Row numbers of one epoch's batches: rows of like length together, lengths in the same order at every seed."""
 
     def __init__(self, lengths):
-        self.lengths, self.chance = lengths, np.random.default_rng(SEED)
+        self.lengths, self.chance, self.places = lengths, np.random.default_rng(SEED), np.random.default_rng(0)
 
     def __len__(self):
         return math.ceil(len(self.lengths) / BATCH_SIZE)
@@ -202,7 +202,7 @@ class Batches:
         for start in range(0, len(order), window):
             part = sorted(order[start : start + window].tolist(), key=self.lengths.__getitem__)
             batches += [part[i : i + BATCH_SIZE] for i in range(0, len(part), BATCH_SIZE)]
-        return iter([batches[i] for i in self.chance.permutation(len(batches))])
+        return iter([batches[i] for i in self.places.permutation(len(batches))])
 
 
 class RecipeTrainer(Trainer):

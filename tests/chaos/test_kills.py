@@ -44,10 +44,10 @@ def test_a_search_whose_controller_died_on_this_machine_goes_on_within_five_seco
 def test_the_reckoning_sees_what_is_lost_doubled_and_stuck(bench):
     record = bench.submit(budget=10)
     bench.finish(record)
-    told = next(one for one in bench.promises(record) if one["what"] == "told")
+    done = next(one for one in bench.promises(record) if one["what"] == "evaluation")
     promise(bench.log(record), "told", number=99, fingerprint="f", state="complete", score=0.5)
     promise(bench.log(record), "evaluation", phase="proxy", fingerprint="f", seed=0, state="complete", score=0.5)
-    promise(bench.log(record), "run", phase="proxy", fingerprint=told["fingerprint"], seed=0)
+    promise(bench.log(record), "run", **{name: done[name] for name in ("phase", "fingerprint", "seed")})
     bench.store.change(record.id, lambda before: before.spec.model_copy(update={"budget": "11"}))
     bench.store.claim(record.id, "elsewhere:1:abc", 30)
     wrong = Reckoning()
