@@ -118,6 +118,10 @@ class Plan:
             wall_limit=self.spec.trial_timeout,
         )
 
+    def proxy_request(self, key: str, architecture: Architecture) -> TrialRequest:
+        """Return the request for an architecture's trial, at the seed that is its own."""
+        return self.request(key, architecture, self.spec.proxy, self.spec.proxy_seed(architecture))
+
     def over_cap(self, report: TrialReport) -> str:
         """Return which cap a complete run is over, with what it came to; empty where it is within all."""
         found = measures(report, self.caps)

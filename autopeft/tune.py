@@ -159,9 +159,7 @@ class ArchitectureTrial(tune.Trainable):
         return result
 
     def _train(self, architecture: Architecture) -> TrialReport:
-        spec = self._plan.spec
-        seed = spec.proxy_seed(architecture)
-        report = self._run(self._plan.request(f"trial {self.trial_id}", architecture, spec.proxy, seed))
+        report = self._run(self._plan.proxy_request(f"trial {self.trial_id}", architecture))
         if report.state == "failed":
             raise AutopeftError(f"{architecture.summary()}: {report.reason}: {report.detail}")
         return report

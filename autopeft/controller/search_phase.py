@@ -186,8 +186,7 @@ class SearchPhase:
     def _proxy_request(self, trial: Trial) -> TrialRequest:
         plan = self._plan
         key = f"trial {trial.number}.{trial.attempts}"
-        seed = plan.spec.proxy_seed(trial.architecture)
-        request = plan.request(key, trial.architecture, plan.spec.proxy, seed)
+        request = plan.proxy_request(key, trial.architecture)
         # A baseline is trained to its end: it is what the others are measured against.
         bars = () if trial.name else plan.policy.bars(trial.params, request.chosen_fidelity, self._study.trials())
         return request.model_copy(update={"wall_limit": self._work.wall_limit(), "bars": bars})

@@ -121,7 +121,7 @@ def test_a_stopped_run_is_taken_over_only_where_it_would_be_stopped_again(option
     trial = next(t for t in search.trials if t.params)
     at_rung = dict(trial.curve)[min(dict(trial.curve))]
     plan = make_plan(search.record.spec)
-    request = plan.request("k", trial.architecture, plan.spec.proxy, plan.spec.proxy_seed(trial.architecture))
+    request = plan.proxy_request("k", trial.architecture)
     low, high = (request.model_copy(update={"bars": (Bar(share=1 / 3, score=s),)}) for s in (at_rung, at_rung + 0.01))
     taken, stopped = (controller._known.find(one) for one in (low, high))
     assert taken.state == "complete" and taken.scores["holdout"] == trial.score
