@@ -26,6 +26,16 @@ def small(options, tmp_path):
     return {**options, "space": str(path), "baselines": False, "runners_up": 0}
 
 
+def failing_second(reason, detail=""):
+    """Return what answers a request, well but for confirmations at the second seed."""
+
+    def answer(request):
+        failed = request.key.startswith("confirm") and request.seed == 1
+        return TrialReport.failure(request.key, reason, detail) if failed else complete(request)
+
+    return answer
+
+
 # -- wall time
 
 
@@ -49,11 +59,7 @@ def test_runs_that_are_under_way_when_the_time_is_over_are_ended_and_nothing_is_
 
 
 def test_a_confirmation_is_cut_by_the_end_of_the_budget_and_is_then_missing_and_not_failed(small, made_up):
-    def answer(request):
-        cut = request.key.startswith("confirm") and request.seed == 1
-        return TrialReport.failure(request.key, "timeout") if cut else complete(request)
-
-    asked = made_up(answer)
+    asked = made_up(failing_second("timeout"))
     search = autopeft.Search(**{**small, "budget": "20s"}).run()
     confirmations = [request for request in asked if request.key.startswith("confirm")]
     assert len(confirmations) == 2 and all(request.wall_limit < 20 for request in confirmations)
@@ -69,12 +75,7 @@ def test_a_confirmation_that_takes_its_whole_time_limit_has_failed_and_each_seco
     small, made_up, monkeypatch
 ):
     monkeypatch.setattr("autopeft.lease.RENEW_EVERY", 0.02)
-
-    def time_out_second(request):
-        late = request.key.startswith("confirm") and request.seed == 1
-        return TrialReport.failure(request.key, "timeout") if late else complete(request)
-
-    made_up(time_out_second)
+    made_up(failing_second("timeout"))
     search = autopeft.Search(**small)
     began = time.monotonic()
     search.run()
@@ -119,11 +120,7 @@ def test_gpu_time_without_a_gpu_is_refused_before_any_run_and_another_budget_goe
 
 
 def test_a_confirmation_that_failed_is_tried_again_by_the_next_resume_and_counts_for_no_seed(small, made_up):
-    def fail_second(request):
-        failed = request.key.startswith("confirm") and request.seed == 1
-        return TrialReport.failure(request.key, "error", "it broke") if failed else complete(request)
-
-    asked = made_up(fail_second)
+    asked = made_up(failing_second("error", "it broke"))
     search = autopeft.Search(**small).run()
     confirmed = [request.key for request in asked if request.key.startswith("confirm")]
     assert len(confirmed) == len(set(confirmed)) == 2, "within one run it is not tried again"
