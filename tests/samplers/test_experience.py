@@ -170,7 +170,7 @@ def test_a_search_whose_experience_is_wrong_ends_where_one_without_it_does(learn
     wrong = replace(learned, level=-learned.level, linear=-learned.linear, square=-learned.square)
 
     def reached(known):
-        _, trials = go(KnownCost(setting(space, experience=known)), 30, middling)
+        _, trials = go(KnownCost(setting(space, experience=known)), 40, middling)
         return hypervolume([(cost_axis(t.params), t.score) for t in trials], (6.0, 0.5))
 
     assert reached(wrong) > 0.97 * reached(NONE)
