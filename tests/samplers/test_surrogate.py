@@ -130,8 +130,8 @@ def curved(x):
 
 @pytest.fixture(scope="module")
 def data():
-    """Points with a column in which all agree, and their scores."""
-    x = np.random.default_rng(0).random((40, 3))
+    """Points with a column in which all agree, and their scores: enough of them to tell that these have no noise."""
+    x = np.random.default_rng(0).random((80, 3))
     x[:, 2] = 0.5
     return x, curved(x)
 
@@ -145,8 +145,7 @@ def fitted(data):
 def test_the_model_predicts_its_own_data_and_what_lies_between(data, fitted):
     x, scores = data
     mean, deviation = fitted.predict(x)
-    # Of scores between 0.58 and 0.9; these have no noise, and some is expected of all.
-    assert mean == pytest.approx(scores, abs=0.015) and (deviation < 0.02).all()
+    assert mean == pytest.approx(scores, abs=0.01) and (deviation < 0.02).all()
     between = np.random.default_rng(1).random((200, 3))
     mean, deviation = fitted.predict(between)
     errors = np.abs(mean - curved(between))
@@ -163,7 +162,7 @@ def test_a_column_in_which_all_agree_changes_nothing(fitted):
 
 def test_far_from_everything_the_doubt_is_greatest(data, fitted):
     far = np.full((1, 3), 50.0)
-    assert fitted.predict(far)[1][0] > 4 * fitted.predict(data[0])[1].max()
+    assert fitted.predict(far)[1][0] > 5 * fitted.predict(data[0])[1].max()
     widest = fitted.warp.moments(np.array([fitted.level]), np.array([1.0]))
     assert [part[0] for part in fitted.predict(far)] == pytest.approx([part[0] for part in widest], rel=1e-3)
 
@@ -179,17 +178,15 @@ def test_predictions_do_not_depend_on_how_many_are_made_at_a_time(data, fitted, 
 
 def test_scores_in_other_units_are_predicted_in_those(data):
     x, scores = data
-    plain, scaled = Surrogate.fit(x, scores, np.zeros(40)), Surrogate.fit(x, 100 * scores - 7, np.zeros(40))
+    plain, scaled = Surrogate.fit(x, scores, np.zeros(len(x))), Surrogate.fit(x, 100 * scores - 7, np.zeros(len(x)))
     one, other = plain.predict(x), scaled.predict(x)
     assert other[0] == pytest.approx(100 * one[0] - 7, abs=0.2) and other[1] == pytest.approx(100 * one[1], abs=0.3)
 
 
 def test_the_more_doubt_the_less_pull(data):
     x, scores = data
-    wrong = scores.copy()
-    wrong[0] += 0.3
     pulls, doubts = [], (0.0, 0.1, 1.0)
-    model = Surrogate.fit(x, scores, np.zeros(40))
+    model = Surrogate.fit(x, scores, np.zeros(len(x)))
     for doubt in doubts:
         # The same process with one observation that is off, under more and more doubt.
         noise = model.noise.copy()
@@ -198,9 +195,12 @@ def test_the_more_doubt_the_less_pull(data):
         rest[0] += 0.3 / scores.std()
         pulls.append(float(replace(model, rest=rest, noise=noise).predict(x[:1])[0][0] - scores[0]))
     assert pulls[0] > pulls[1] > pulls[2] > -0.02 and pulls[2] < 0.02
-    fits = [Surrogate.fit(x, wrong, np.array([doubt] + [0.0] * 39)).predict(x[:1]) for doubt in (0.0, 1.0)]
-    # Without doubt as well, much of what is off is taken for noise.
-    assert fits[0][0][0] - scores[0] > fits[1][0][0] - scores[0] + 0.01 and abs(fits[1][0][0] - scores[0]) < 0.02
+    # Where others are near, an observation that is off is taken for noise in any case; so it is the loneliest one.
+    loneliest = int(np.argmax(np.sort(np.linalg.norm(x[:, None] - x, axis=2))[:, 1]))
+    one = np.eye(len(x))[loneliest]
+    fits = [Surrogate.fit(x, scores + 0.3 * one, doubt * one).predict(x[[loneliest]]) for doubt in (0.0, 1.0)]
+    off = [float(mean[0] - scores[loneliest]) for mean, _ in fits]
+    assert off[0] > off[1] + 0.02 and abs(off[1]) < 0.02
 
 
 def test_the_noise_that_all_share_is_learned(data):
